@@ -1,4 +1,4 @@
-"""Tells image files by their signatures, describes TIFF files, and drops what is not pixels from damaged files."""
+"""Tells image files by their signatures, and drops what is not pixels from damaged files."""
 
 import io
 import itertools
@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from PIL import Image, ImageChops, TiffImagePlugin
+from PIL import Image, ImageChops
 
 _READABLE_SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
@@ -24,6 +24,21 @@ _OTHER_SIGNATURES = {
     "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "Photoshop": rb"8BPS\0",
+    "GIMP": rb"gimp xcf",
+    "PAM": rb"P7\n",
+    "QOI": rb"qoif",
+    "PCX": rb"\x0a[\0-\x05]\x01[\x01\x02\x04\x08]",
+    "SGI": rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]",
+    "SVG": rb"\s*(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg.*?>\s*)?<svg\b",
+    "EPS": rb"%!PS-Adobe|\xc5\xd0\xd3\xc6",
+    "Windows metafile": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",
+    "XPM": rb"/\* XPM \*/",
+    "CR3 camera raw": rb".{4}ftypcrx ",
+    "RAF camera raw": rb"FUJIFILMCCD-RAW",
+    "ORF camera raw": rb"IIR[OS]|MMOR",
+    "RW2 camera raw": rb"IIU\0",
+    "X3F camera raw": rb"FOVb",
+    "MRW camera raw": rb"\0MRM",
     "OpenEXR": rb"\x76\x2f\x31\x01",
     "Radiance HDR": rb"#\?RADIANCE|#\?RGBE",
     "DDS": rb"DDS \x7c",
@@ -32,7 +47,6 @@ _OTHER_SIGNATURES = {
     "DICOM": rb".{128}DICM",
 }
 _POINTER_SIGNATURES = {"Git LFS": rb"version https://git-lfs\.github\.com/spec", "git-annex": rb"/annex/objects/"}
-_TIFF_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex"}  # SampleFormat
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Whoever makes a file of nothing but wrong lengths costs no more than this.
@@ -54,24 +68,6 @@ def find_format(content: bytes) -> str | None:
     ('GIF', None)
     """
     return _match_signature(content, _READABLE_SIGNATURES)
-
-
-def describe_tiff(content: bytes) -> str:
-    """Describe the samples of a TIFF file that cannot be opened; empty where its header cannot be read either."""
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(content[:8])
-        stream = io.BytesIO(content)
-        stream.seek(tags.next)
-        tags.load(stream)
-        bits = tags[TiffImagePlugin.BITSPERSAMPLE][0]
-        kind = _TIFF_KINDS.get(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0], "of an unknown kind")
-        bands = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
-    except Exception:  # Pillow's parser raises many kinds on damaged headers
-        return ""
-    # A PNG's second or fourth band is transparency.
-    saved = "it" if bands in (1, 3) else "one or three of its bands"
-    png = "PNG" if bits <= 8 else "16-bit PNG"
-    return f"{bands} × {bits} bits a pixel, {kind}; save {saved} as {png}"
 
 
 def find_unsupported_format(content: bytes) -> str | None:

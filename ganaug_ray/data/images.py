@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, features
 
 from ganaug_ray.core.records import ValueRange
-from ganaug_ray.data import file_repair, jpeg2000
+from ganaug_ray.data import file_repair, jpeg2000, tiff_tags
 from ganaug_ray.data.losses import GREY_MODES, divide_by_alpha, list_losses
 from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band, read_samples
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
@@ -136,26 +136,33 @@ def _decode_file(
 
 
 def _open_image(content: bytes) -> ImageFile.ImageFile:
+    kind = file_repair.find_format(content)
+    if kind == "TIFF" and (raw := tiff_tags.find_camera_raw(content)):
+        raise _make_unsupported_error(raw)
     try:
         return Image.open(io.BytesIO(content), formats=READABLE_FORMATS)
     except Image.DecompressionBombError:
         raise UnreadableError("too large", f"more than {MAX_PIXELS} pixels") from None
     except Exception:  # Pillow's plugins raise many kinds on hostile bytes
         pass
-    kind = file_repair.find_format(content)
     if kind in READABLE_FORMATS:
         reason = f"{kind}: {_ask_decoder(content, kind)}"
-        if kind == "TIFF" and (description := file_repair.describe_tiff(content)):
+        if kind == "TIFF" and (description := tiff_tags.describe_tiff(content)):
             reason += f" ({description})"
         raise UnreadableError("cannot be decoded", reason)
     unsupported = kind or file_repair.find_unsupported_format(content)
     if unsupported:
-        raise UnreadableError("unsupported format", f"{unsupported}; save it as PNG or JPEG")
+        raise _make_unsupported_error(unsupported)
     if pointer := file_repair.find_pointer(content):
         raise UnreadableError(
             f"{pointer} pointer", "stands for a file that was not fetched; fetch it in its repository"
         )
     raise UnreadableError("not an image", f"begins with {content[:16]!r}")
+
+
+def _make_unsupported_error(kind: str) -> UnreadableError:
+    remedy = "develop it and save it as PNG, JPEG or TIFF" if "camera raw" in kind else "save it as PNG or JPEG"
+    return UnreadableError("unsupported format", f"{kind}; {remedy}")
 
 
 def _scale_transparent_value(image: Image.Image, content: bytes) -> None:

@@ -27,7 +27,6 @@ _SIGNS = {
     "a ZIP archive": rb"PK\x03\x04",
     "a data: URI": rb"data:",
     "an address, and none is fetched": rb"[a-zA-Z][a-zA-Z0-9+.-]{1,20}://",
-    "an SVG drawing": rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg\b",
     "HTML or XML": rb"<",
     "JSON": rb'[\[{"]',
     "a URL-encoded form": rb"[\w.%+\[\]-]{1,100}=",
