@@ -11,6 +11,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from ganaug_ray.data.images import is_image
+from ganaug_ray.data.sources.paths import is_image_name
 from ganaug_ray.serve.body_kinds import HOW_TO_SEND, HOW_TO_SEND_FORM, is_text
 from ganaug_ray.serve.image_input import RequestImage
 from ganaug_ray.serve.limits import RequestLimits
@@ -67,11 +69,11 @@ async def read_images(request: Request, limits: RequestLimits) -> list[RequestIm
 def find_image_parts(form_parts: Sequence[FormPart]) -> list[FormPart]:
     """Find the parts of a form that are meant as images.
 
-    Text with a file name is none where another field holds what is no text: browsers name every Blob, such as one of
-    JSON. In a field with images it is one, and refused: somebody took it for an image.
+    Of files in other fields than that for images, those that look like images by content or name are, and with them
+    what lies in the same field. The rest is passed over, such as a PDF or a Blob of JSON, unless there is nothing else.
     """
     image_parts = [part for part in form_parts if part.is_image]
-    image_fields = {IMAGES_FIELD} | {part.field for part in image_parts if not part.is_text}
+    image_fields = {IMAGES_FIELD} | {part.field for part in image_parts if part.looks_like_image}
     return [part for part in image_parts if part.field in image_fields] or image_parts
 
 
@@ -108,6 +110,11 @@ class FormPart:
     def is_text(self) -> bool:
         """Whether its content is text; an empty file is none."""
         return bool(self.content) and is_text(self.content)
+
+    @property
+    def looks_like_image(self) -> bool:
+        """Whether it begins as an image does, or its file is called as one."""
+        return is_image(self.content) or is_image_name(self.file)
 
     def describe(self, number: int) -> str:
         """Return the name of an image in messages; ``number`` is its place among the images."""

@@ -63,6 +63,8 @@ def test_text_blobs_beside_images_are_passed_over(client: TestClient, blob: byte
     assert (status, len(said["predictions"])) == (200, 2), "an image is one, whatever its field"
     status, said = send_form(client, ("file", "a.png", IMAGE), ("meta", "blob", blob))
     assert (status, len(said["predictions"])) == (200, 1)
+    status, said = send_form(client, ("images", "a.png", IMAGE), ("report", "a.pdf", b"%PDF-1.7\n\0\xff"))
+    assert (status, len(said["predictions"])) == (200, 1), "a file of another kind is passed over in another field"
     assert send_form(client, ("file", "a.png", IMAGE), ("file", "b.png", blob))[0] == 415, "it was sent as an image"
     for parts in ([("images", "", b""), ("meta", "blob", blob)], [("images", "a.png", IMAGE), ("images", "b", blob)]):
         assert send_form(client, *parts)[0] == 415, "nothing else was sent, or it was sent as an image"
@@ -139,7 +141,7 @@ def test_forms_lose_no_image_silently(client: TestClient, parts: list, status: i
         (f"data:image/png;base64,{TEXT}".encode(), 415, "a data: URI; send"),
         (urlencode({"image": TEXT}).encode(), 415, "a URL-encoded form; send"),
         (b"https://example.org/cat.jpg", 415, "an address, and none is fetched; send"),
-        (b"<?xml version='1.0'?>\n<svg/>", 415, "an SVG drawing; send"),
+        (b"<?xml version='1.0'?>\n<svg/>", 415, "unsupported format (SVG; save it as PNG or JPEG)"),
         (b"cat.jpg", 415, "text; send"),
         (bytes(range(256)), 415, "image: not an image"),
         (encoded(size=(99, 99)).translate(None, b"\r\n\0"), 422, "line ends are gone, as by curl -d"),
