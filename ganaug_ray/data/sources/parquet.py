@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.columns import Columns, choose_columns
 from ganaug_ray.data.sources.manifests import make_ambiguous_label, read_listed_file
@@ -38,13 +40,14 @@ def list_shard_parts(
         columns: which they are, where that is set.
     """
     table_name = source.rstrip("/").rpartition("/")[2]
-    remarks: dict[str, None] = {}
+    with_labels = label_from is not None
+    names_by_shard, name_remarks = _read_shard_names(source, shards, columns, with_labels)
+    remarks: dict[str, None] = dict.fromkeys(name_remarks)
     values = TableValues()
     for shard in shards:
         with _open_table(source, shard) as table:
-            with_labels = label_from is not None
             chosen = _choose_columns(table.schema, columns, _name_table(source, shard), with_labels)
-            class_names = _read_class_names(table.schema, chosen)
+            class_names = names_by_shard[shard]
             if any(class_names[column] for column in chosen.labels):
                 chosen = replace(chosen, has_named_classes=True)
             folder, name = _locate_table(source, shard)
@@ -54,7 +57,9 @@ def list_shard_parts(
             first = 0
             for group, images in enumerate(table.group_rows):
                 files = listing.files[group]
-                read = functools.partial(_read_group, source, shard, group, first, chosen, files, listing.outer_folder)
+                read = functools.partial(
+                    _read_group, source, shard, group, first, chosen, class_names, files, listing.outer_folder
+                )
                 yield SourcePart(read, listing.splits[group], images)
                 first += images
     if all_remarks := [*remarks, *values.describe(table_name)]:
@@ -114,18 +119,57 @@ def _read_class_names(schema: pa.Schema, columns: Columns) -> ClassNames:
     return {column: features.get(column, {}).get("names") for column in columns.label_and_split_names}
 
 
+def _read_shard_names(
+    source: str, shards: Sequence[str], setting: ColumnsConfig, with_labels: bool
+) -> tuple[dict[str, ClassNames], list[str]]:
+    """Read the names of classes in the schemas of all shards; one that has numbers alone is given those of the others.
+
+    Returns:
+        Shard -> its names, and remarks.
+
+    Raises:
+        UserError: the others have different names, so that those of the numbers cannot be known.
+    """
+    names_by_shard: dict[str, ClassNames] = {}
+    nameless: dict[str, list[str]] = defaultdict(list)  # column -> shards with numbers in it
+    for shard in shards:
+        with _open_table(source, shard) as table:
+            chosen = _choose_columns(table.schema, setting, _name_table(source, shard), with_labels)
+            names_by_shard[shard] = _read_class_names(table.schema, chosen)
+            for column in chosen.labels:
+                kind = table.schema.field(column).type
+                if not names_by_shard[shard][column] and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+                    nameless[column].append(shard)
+    remarks = []
+    for column, lacking in nameless.items():
+        distinct = {tuple(names[column] or ()) for names in names_by_shard.values() if column in names} - {()}
+        if len(distinct) > 1:
+            raise UserError(
+                f"{_name_table(source, lacking[0])}: column {column} has numbers without names, and other files give "
+                "them different names; write the names of classes in the place of the numbers"
+            )
+        for names in distinct:
+            for shard in lacking:
+                names_by_shard[shard] = {**names_by_shard[shard], column: names}
+            remarks.append(
+                f"{source.rstrip('/').rpartition('/')[2]}: column {column} of {format_count(len(lacking), 'file')}, "
+                f"such as {lacking[0]}, has numbers without names, which are taken for those that other files name"
+            )
+    return names_by_shard, remarks
+
+
 def _read_group(
     source: str,
     shard: str,
     group: int,
     first: int,
     columns: Columns,
+    class_names: ClassNames,
     files: Mapping[str, Sequence[str]],
     outer_folder: str,
 ) -> Iterator[RawImage]:
     folder, name = _locate_table(source, shard)
     with _open_table(source, shard) as table:
-        class_names = _read_class_names(table.schema, columns)
         number = first
         for batch in table.iterate_batches(group, columns.names):
             for row in batch.to_pylist():
