@@ -146,16 +146,23 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
     """Yield a tar archive as one part, as it can only be read in its own order; its names are read beforehand."""
     names: list[str] = []
     foreign_names: list[str] = []
+    remarks: list[str] = []
     with suppress(UserError):  # of an archive that breaks off: whoever reads it says so
-        for _, entry, name in _list_tar_entries(source):
+        for archive, entry, name in _list_tar_entries(source):
+            listed = archive
             if not entry.isdir():
                 names.append(name)
                 if not entry.name.isascii() and _has_foreign_bytes(entry.name):
                     foreign_names.append(name)
+        if names and not _has_end_mark(listed):
+            remarks.append(
+                f"{source} ends without the mark of an archive's end, after {len(names)} files; if it had more, "
+                "copy or pack it again"
+            )
     yield from _list_hidden_parts(names)
     names = [name for name in names if not is_hidden(name)]
     labels = FileLabels(label_from, columns, names)
-    if remarks := [*_describe_foreign_names(foreign_names), *labels.remarks]:
+    if remarks := [*remarks, *_describe_foreign_names(foreign_names), *labels.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labels_by_name = {name: labels.find_label(name) for name in names}
     yield SourcePart(functools.partial(_read_tar, source, labels_by_name), collect_splits(labels_by_name.values()))
@@ -183,7 +190,7 @@ def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.Ta
             for number, entry in enumerate(archive):
                 _refuse_many_entries(source, number + 1)
                 path = _decode_name(entry.name.encode(errors="surrogateescape"))
-                yield archive, entry, normalize_path(path)
+                yield archive, entry, normalize_path(path).lstrip("/")  # as other programs unpack it
             _refuse_more_content(archive)
 
 
@@ -195,15 +202,22 @@ class _StrictEntry(tarfile.TarInfo):
         try:
             return super().fromtarfile(tarfile)
         except HeaderError as error:
-            if isinstance(error, _END_OF_ARCHIVE) or tarfile.offset == 0:  # of no archive at all tarfile itself tells
+            is_end = isinstance(
+                error, _END_OF_ARCHIVE | _NO_HEADER
+            )  # marked, or where the file ends after a whole entry
+            if is_end or tarfile.offset == 0:  # of no archive at all tarfile itself tells
                 raise
             raise _make_damage_error(error, tarfile.offset) from None
 
 
 def _make_damage_error(error: HeaderError, offset: int) -> tarfile.ReadError:
-    is_missing = isinstance(error, _NO_HEADER)
-    problem = "it ends without the mark of an archive's end" if is_missing else f"a damaged entry: {error}"
-    return tarfile.ReadError(f"at byte {offset} {problem}; pack or copy it again")
+    return tarfile.ReadError(f"at byte {offset} a damaged entry: {error}; pack or copy it again")
+
+
+def _has_end_mark(archive: tarfile.TarFile) -> bool:
+    """Whether an archive that was read through has a block of zeros at its end: tarfile reads it, and stays before."""
+    assert archive.fileobj is not None, "it was open"
+    return archive.fileobj.tell() > archive.offset
 
 
 def _refuse_more_content(archive: tarfile.TarFile) -> None:
@@ -258,6 +272,6 @@ def _read_tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes |
 
 
 def _check_path(path: str) -> UnreadableError | None:
-    if path.startswith(("/", "\\")) or ".." in path.replace("\\", "/").split("/"):
+    if ".." in path.replace("\\", "/").split("/"):
         return UnreadableError("unsafe path", "leads out of the archive")
     return None

@@ -25,7 +25,7 @@ def read_names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]
         name, is_sure = _read_name(entry, is_utf8)
         if not is_sure and has_slashes:
             name = _SECOND_BYTE.sub("\N{FULLWIDTH REVERSE SOLIDUS}", name)
-        path = name if ".." in name else normalize_path(name)  # one that leads out is named as it is
+        path = name if ".." in name else normalize_path(name).lstrip("/")  # one that leads out is named as it is
         names.append(f"{path}/" if entry.is_dir() or name.endswith("\\") else path)
         if not is_sure:
             garbled.append(path)
