@@ -22,11 +22,12 @@ from ganaug_ray.errors import UserError
 IMAGE_NAMES = [
     "image", "img", "images", "image_path", "img_path", "image_file", "image_name",
     "img_name", "file_name", "filename", "file", "filepath", "file_path", "path", "image_id", "img_id",
-    "image_bytes", "bytes", "id", "name",
+    "image_bytes", "bytes", "id", "name", "image_uri", "image_url", "img_url", "url",
 ]  # fmt: skip
 LABEL_NAMES = [
     "label", "labels", "label_name", "class_name", "classname", "class", "category", "category_name",
-    "fine_label", "target", "species", "breed", "label_id", "class_id", "category_id",
+    "fine_label", "class_label", "image_label", "true_label", "label_text", "target", "species", "breed", "label_id",
+    "class_id", "category_id",
 ]  # fmt: skip
 MAX_NAMED = 4  # columns
 ROW_NUMBERS = re.compile(r"(Unnamed: \d+)?")  # as pandas calls a column without a name, which it writes for them
@@ -124,14 +125,16 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str, wit
         UserError: there are no such columns.
     """
     by_key = {_make_key(name): name for name in reversed(names)}
-    image = _choose_column([setting.image] if setting.image else IMAGE_NAMES, by_key)
+    by_exact_name = by_key | {name: name for name in names}  # two may differ in what keys leave out
+    image = _choose_named(setting.image, by_exact_name) if setting.image else _choose_column(IMAGE_NAMES, by_key)
     split = _choose_column(SPLIT_NAMES, by_key)
     if not with_labels:
         if image is None:
             raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected one called image")
         return Columns(image, (), split)
-    labels = [_choose_column([label], by_key) for label in setting.label or ()]
-    if not labels and (usual := _choose_column([name for name in LABEL_NAMES if by_key.get(name) != image], by_key)):
+    labels = [_choose_named(label, by_exact_name) for label in setting.label or ()]
+    label_names = [name for name in LABEL_NAMES if by_key.get(_make_key(name)) != image]
+    if not labels and (usual := _choose_column(label_names, by_key)):
         labels = [usual]
     is_one_hot_guess = not labels
     if not labels:
@@ -143,7 +146,8 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str, wit
         if setting.image or setting.label:
             expected = f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
         raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected {expected}")
-    other_labels = [by_key[key] for key in LABEL_NAMES if key in by_key and by_key[key] not in (image, *chosen)]
+    other_labels = [by_key[key] for key in map(_make_key, LABEL_NAMES) if key in by_key]
+    other_labels = [name for name in other_labels if name not in (image, *chosen)]
     if setting.label:
         other_labels = []
     return Columns(image, chosen, None if split in chosen else split, tuple(other_labels), is_one_hot_guess)
@@ -151,7 +155,8 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str, wit
 
 def has_usual_columns(names: Iterable[str]) -> bool:
     """Whether a table's first row is one of names, by one of them that is usual for images or labels."""
-    return any(_make_key(name) in (*IMAGE_NAMES, *LABEL_NAMES) for name in names)
+    usual = set(map(_make_key, (*IMAGE_NAMES, *LABEL_NAMES)))
+    return any(_make_key(name) in usual for name in names)
 
 
 def has_image_and_label(names: Iterable[str], setting: ColumnsConfig) -> bool:
@@ -162,9 +167,18 @@ def has_image_and_label(names: Iterable[str], setting: ColumnsConfig) -> bool:
     return not (keys.isdisjoint(map(_make_key, images)) or keys.isdisjoint(map(_make_key, labels)))
 
 
+def _choose_named(name: str, by_name: dict[str, str]) -> str | None:
+    return by_name.get(name, by_name.get(_make_key(name)))
+
+
 def _choose_column(wanted_names: Sequence[str], by_key: dict[str, str]) -> str | None:
     return next((by_key[key] for key in map(_make_key, wanted_names) if key in by_key), None)
 
 
 def _make_key(name: str) -> str:
-    return "_".join(name.strip().lower().replace("-", " ").replace("_", " ").split())
+    """Return what a column's name has in common with other spellings of it.
+
+    >>> {_make_key(name) for name in ("image_id", "ImageId", " Image ID", "image-id")}
+    {'imageid'}
+    """
+    return re.sub(r"[\s_-]", "", name).lower()
