@@ -11,7 +11,6 @@ from pyarrow import fs as pafs
 from ganaug_ray.core.storage import split_address
 from ganaug_ray.data import images, sources
 from ganaug_ray.data.sources import json_lines
-from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import UserError
 
@@ -109,7 +108,7 @@ def _read_named_part(address: str, part: SourcePart) -> Iterator[RawImage]:
     try:
         for raw in part():
             content = raw.content
-            if isinstance(content, bytes) and is_sidecar(raw.path) and not images.is_image(content):
+            if isinstance(content, bytes) and raw.is_beside and not images.is_image(content):
                 content = images.UnreadableError(SIDECAR)
             yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, content)
     except UserError as error:  # an archive that breaks off: what came before it is kept

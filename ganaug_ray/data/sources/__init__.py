@@ -27,7 +27,7 @@ from pyarrow.fs import FileType
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import web
-from ganaug_ray.data.sources.paths import find_split, is_sidecar, name_split, strip_query
+from ganaug_ray.data.sources.paths import find_split, name_split, strip_query
 from ganaug_ray.data.sources.raw import PartReader, RawImage, SourcePart
 from ganaug_ray.errors import UserError
 
@@ -74,7 +74,7 @@ def count_images(sources: list[str], label_from: LabelFrom | None, columns: Colu
 def _count_read_images(part: SourcePart) -> int:
     images = 0
     for raw in part():
-        if not is_sidecar(raw.path):
+        if not raw.is_beside:
             images += 1
     return images
 

@@ -6,11 +6,12 @@ neither is a folder of images without labels beside splits. A class folder may b
 cat/crops, or cat/1.jpg and cat/more/2.jpg): then it is the class, and not what lies in it.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
 from ganaug_ray.data.sources.label_text import make_path_class
-from ganaug_ray.data.sources.masks import MASK_ENDING
+from ganaug_ray.data.sources.masks import MASK_ENDING, SIDECAR_FOLDERS
 from ganaug_ray.data.sources.paths import name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
@@ -18,10 +19,6 @@ IMAGE_FOLDERS = frozenset((
     "images", "image", "imgs", "img", "jpg", "jpeg", "jpegs", "jpegimages", "png", "pngs", "pictures", "photos",
     "frames", "data", "raw", "original", "originals", "crop", "crops", "cropped", "resized", "processed", "augmented",
     "thumbnail", "thumbnails", "thumbs", "patches", "tiles",
-))  # fmt: skip
-SIDECAR_FOLDERS = frozenset((
-    "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
-    "groundtruth", "ground_truth", "gt",
 ))  # fmt: skip
 MAX_NAMED = 3  # folders, in a sentence
 MIN_DIRECT_SHARE = 0.1  # of the images below a class folder; fewer beside other folders are previews and the like
@@ -56,18 +53,57 @@ class FolderLabels:
                 self._children[parent].add(name)
                 folder = parent
 
+        self._spellings = self._unify_spellings()  # of a class -> the one that stands for it
+
     def find_label(self, path: str) -> Label:
         """Return the label of an image."""
-        folder = path.rpartition("/")[0]
+        label = self._find_label_as_written(path.rpartition("/")[0])
+        if label.name in self._spellings:
+            return Label(self._spellings[label.name], None, label.split)
+        return label
+
+    def find_sidecar(self, path: str) -> Label | None:
+        """Return the label of an image that lies in a folder of masks or annotations; None of any other."""
+        label = self._find_label_as_written(path.rpartition("/")[0])
+        return label if label.objection is not None and label.objection[0] == SIDECAR else None
+
+    def describe_spellings(self) -> list[str]:
+        """Say which classes are spelled in another way in each split, and are taken for one."""
+        return [
+            f"{other} and {name}, which lie in different splits, are taken for one class, {name}; rename one of the "
+            "folders if they are two"
+            for other, name in sorted(self._spellings.items())
+        ]
+
+    def _find_label_as_written(self, folder: str) -> Label:
         if folder not in self._labels:
             self._labels[folder] = self._find_folder_label(folder)
         return self._labels[folder]
+
+    def _unify_spellings(self) -> dict[str, str]:
+        """Find classes whose names differ by case or separators alone, each in a split of its own."""
+        splits_by_name: dict[str, set[str | None]] = defaultdict(set)
+        for folder in self._folders:
+            label = self._find_label_as_written(folder)
+            if label.name is not None:
+                splits_by_name[label.name].add(label.split)
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(splits_by_name, key=lambda name: ("train" not in splits_by_name[name], name)):
+            alike[re.sub(r"[\s_-]+", " ", name.casefold())].append(name)
+        spellings = {}
+        for names in alike.values():
+            splits = [split for name in names for split in splits_by_name[name]]
+            if None not in splits and len(set(splits)) == len(splits):
+                spellings |= dict.fromkeys(names[1:], names[0])
+        return spellings
 
     def describe_nesting(self) -> list[str]:
         """Say which class folders are divided further, and which lie in several others that could be the classes."""
         divided = set()
         outer_names: dict[str, set[str]] = defaultdict(set)
         for folder in self._folders:
+            if ".." in folder.split("/"):  # in an archive; it is not read
+                continue
             whole = self._find_divided(folder)
             if whole is not None:
                 divided |= {folder} if folder != whole and self.find_label(f"{folder}/").name else set()
@@ -143,7 +179,9 @@ class FolderLabels:
 
     def _has_class_beside(self, parent: str, name: str) -> bool:
         """Whether another folder beside this one is a class: then this one is too, whatever its name."""
-        return not self._is_divided(parent) and any(_is_plain(sibling) for sibling in self._children[parent] if sibling != name)
+        return not self._is_divided(parent) and any(
+            _is_plain(sibling) for sibling in self._children[parent] if sibling != name
+        )
 
     def _find_divided(self, folder: str) -> str | None:
         """Return the outermost folder that is a divided class, of one and those that it lies in; None if none is."""
@@ -166,7 +204,9 @@ class FolderLabels:
         siblings = [f"{parent}/{other}".lstrip("/") for other in self._children[parent] - {name} if _is_plain(other)]
         parts = {child for child in self._children[folder] if child.lower() in IMAGE_FOLDERS}
         parts = {child for child in parts if f"{folder}/{child}" in self._folders}
-        if parts and any(sibling in self._folders or parts & self._children.get(sibling, set()) for sibling in siblings):
+        if parts and any(
+            sibling in self._folders or parts & self._children.get(sibling, set()) for sibling in siblings
+        ):
             return True
         is_large = self._folders[folder] >= MIN_DIRECT_SHARE * self._images_below[folder] > 0
         return is_large and any(sibling in self._folders for sibling in siblings)

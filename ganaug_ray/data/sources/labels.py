@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import yaml
 
@@ -11,9 +12,9 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.label_text import make_path_class
-from ganaug_ray.data.sources.masks import describe_masks, find_masks, set_aside
+from ganaug_ray.data.sources.masks import describe_masks, find_masks, find_masks_in_folders, label_masks
 from ganaug_ray.data.sources.metadata_labels import METADATA_NAMES, MetadataLabels
-from ganaug_ray.data.sources.paths import find_split, is_sidecar, normalize_path
+from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.table_labels import TableLabels
 
@@ -41,14 +42,15 @@ class FileLabels:
         self, label_from: LabelFrom | None, columns: ColumnsConfig, paths: Sequence[str], folder: str = ""
     ) -> None:
         self.remarks: list[str] = []
-        images = [path for path in map(normalize_path, paths) if not is_sidecar(path)]
+        self._beside = find_files_beside(map(normalize_path, paths))
+        images = [path for path in map(normalize_path, paths) if not is_sidecar(path) and path not in self._beside]
         self._find: FindLabel = _find_no_label
         if label_from is None:
             return
         if label_from.regex is not None:
             self._find = self._make_name_labeller(label_from.regex, images)
         elif label_from.csv is not None:
-            table = TableLabels(label_from.csv, columns, images)
+            table = TableLabels(label_from.csv, columns, images, _list_asides(images, find_masks(images)))
             self.remarks += table.remarks
             self._find = table.find_label
         else:
@@ -56,18 +58,24 @@ class FileLabels:
 
     def find_label(self, path: str) -> Label:
         """Return the label of a file."""
-        return self._find(normalize_path(path))
+        path = normalize_path(path)
+        label = self._find(path)
+        return replace(label, is_beside=True) if path in self._beside else label
 
     def _make_folder_labeller(
         self, columns: ColumnsConfig, paths: Sequence[str], images: Sequence[str], folder: str
     ) -> FindLabel:
-        metadata = MetadataLabels(folder, columns, paths if folder else [], images)
+        metadata_paths = paths if any(path.rpartition("/")[2] in METADATA_NAMES for path in paths) and folder else []
+        asides = _list_asides(images, find_masks(images)) if metadata_paths else {}
+        metadata = MetadataLabels(folder, columns, metadata_paths, images, asides)
         rest = [path for path in images if metadata.find_label(path) is None]
         folder_labels = FolderLabels(rest, _suggest_table(folder, paths) if folder else "")
         self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
-        self.remarks += folder_labels.describe_nesting()
-        find = self._set_masks_aside(find_masks(rest), folder_labels.find_label)
-        return lambda path: metadata.find_label(path) or find(path)
+        self.remarks += [*folder_labels.describe_nesting(), *folder_labels.describe_spellings()]
+        masks = find_masks(rest)
+        self.remarks += describe_masks(masks)
+        mask_labels = label_masks(masks)
+        return lambda path: metadata.find_label(path) or mask_labels.get(path) or folder_labels.find_label(path)
 
     def _make_name_labeller(self, regex: str, images: Sequence[str]) -> FindLabel:
         find = _make_name_labeller(regex)
@@ -75,11 +83,16 @@ class FileLabels:
         for mask, image in find_masks(images).items():
             if find(mask).name in (None, find(image).name):  # else the words are what tells classes apart
                 masks[mask] = image
-        return self._set_masks_aside(masks, find)
+        asides = _list_asides(images, masks)
+        self.remarks += describe_masks(asides)
+        return lambda path: asides.get(path) or find(path)
 
-    def _set_masks_aside(self, masks: Mapping[str, str], find_label: FindLabel) -> FindLabel:
-        self.remarks += describe_masks(masks)
-        return set_aside(masks, find_label)
+
+def _list_asides(images: Sequence[str], masks: Mapping[str, str]) -> dict[str, Label]:
+    """Find the images that lie beside those that they are masks of; ``masks`` are those by their names alone."""
+    folder_labels = FolderLabels(images)
+    in_folders = {path: label for path in images if (label := folder_labels.find_sidecar(path)) is not None}
+    return in_folders | label_masks(find_masks_in_folders(images) | {**masks})
 
 
 def _suggest_table(folder: str, paths: Sequence[str]) -> str:

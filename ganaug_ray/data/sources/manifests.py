@@ -26,6 +26,7 @@ from ganaug_ray.data.sources.raw import (
     make_remarks,
     open_file,
 )
+from ganaug_ray.data.sources.table_remarks import describe_moved_images
 from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
 from ganaug_ray.errors import UserError
 
@@ -37,15 +38,31 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     if web.is_url(source):
         raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
     table = read_table(source, columns, with_labels=label_from is not None)
+    _refuse_addresses(source, table.rows)
     folder, name = open_file(source)
     located = locate_files(source, folder, name, {row.image for row in table.rows if row.image})
     if remarks := [*table.remarks, *located.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     rows = [_locate_image(row, located.files.get(row.image, ())) for row in table.rows]
     outer_folder = find_outer_folder((row.image for row in rows), str(folder.local_path or folder.path))
+    splits_by_image = {
+        row.image: (find_split(row.image.removeprefix(outer_folder)), row.label.split) for row in rows if row.image
+    }
+    if remarks := describe_moved_images(splits_by_image, name):
+        yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     for part_rows in cut_parts([_add_split(row, outer_folder) for row in rows]):
         splits = collect_splits(row.label for row in part_rows)
         yield SourcePart(functools.partial(_read_listed, source, part_rows), splits, len(part_rows))
+
+
+def _refuse_addresses(source: str, rows: Sequence[TableRow]) -> None:
+    """Raise an error if a table names nothing but images on the web."""
+    images = [row.image for row in rows if row.image]
+    if images and all(image.startswith(("http://", "https://")) for image in images):
+        raise UserError(
+            f"data.source {source}: its images are addresses, such as {images[0]:.100}, and none is fetched; download "
+            "them beside the table, and name their files in it (data.columns: {image: ...} names the column)"
+        )
 
 
 def _add_split(row: TableRow, outer_folder: str) -> TableRow:

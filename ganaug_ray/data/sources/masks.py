@@ -1,8 +1,8 @@
-"""Finds masks that lie in the folder of their images, under the image's name and a word more (1.png, 1_mask.png)."""
+"""Finds masks of images: beside them under their name and a word more (1_mask.png), or in a folder of such (masks)."""
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.paths import drop_suffix
@@ -11,6 +11,12 @@ from ganaug_ray.data.sources.raw import SIDECAR, Label
 MASK_ENDING = re.compile(  # of a stem
     r"[ ._-](masks?|seg|segmentations?|gt|ground[ _-]?truth|labels?|annotations?)([ _-]?\d+)?$", re.IGNORECASE
 )
+
+
+SIDECAR_FOLDERS = frozenset((
+    "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
+    "groundtruth", "ground_truth", "gt",
+))  # fmt: skip
 
 
 def find_masks(paths: Collection[str]) -> dict[str, str]:
@@ -30,20 +36,47 @@ def find_masks(paths: Collection[str]) -> dict[str, str]:
     return masks
 
 
-def set_aside(masks: Mapping[str, str], find_label: Callable[[str], Label]) -> Callable[[str], Label]:
-    """Return what finds the label of an image as ``find_label`` does, and that a mask has none."""
+def find_masks_in_folders(paths: Collection[str]) -> dict[str, str]:
+    """Find the files in folders for masks that are called as an image in a folder beside, or above -> that image.
 
-    def find(path: str) -> Label:
-        if path in masks:
-            image = drop_suffix(masks[path])
-            detail = f"is called as a mask or an annotation of {image}, which lies beside it"
-            return Label(None, (SIDECAR, detail))
-        return find_label(path)
+    >>> find_masks_in_folders(["a/pics/1.jpg", "a/masks/1.png", "a/masks/2.png"])
+    {'a/masks/1.png': 'a/pics/1.jpg'}
+    """
+    candidates: dict[tuple[str, str], list[str]] = defaultdict(list)  # by the folder above, and the path from there
+    parents = set()
+    for path in paths:
+        *folders, _ = path.split("/")
+        at = next((at for at, folder in enumerate(folders) if folder.lower() in SIDECAR_FOLDERS), None)
+        if at is None:
+            continue
+        parent = "/".join(folders[:at])
+        below = drop_suffix(path[len("/".join(folders[: at + 1])) + 1 :])
+        ending = MASK_ENDING.search(below)
+        parents.add(parent)
+        candidates[parent, below[: ending.start()] if ending else below].append(path)
+    masks: dict[str, str] = {}
+    for path in paths if parents else ():
+        folders = path.split("/")[:-1]
+        if any(folder.lower() in SIDECAR_FOLDERS for folder in folders):
+            continue
+        for at in range(len(folders) + 1):
+            parent = "/".join(folders[:at])
+            if parent in parents:
+                below = drop_suffix(path[len(parent) :].lstrip("/"))
+                for key in (below, below.partition("/")[2]):
+                    masks |= dict.fromkeys(candidates.get((parent, key), ()), path)
+    return masks
 
-    return find
+
+def label_masks(masks: Mapping[str, str]) -> dict[str, Label]:
+    """Return the label of each mask, which says that it is none of an image."""
+    return {
+        mask: Label(None, (SIDECAR, f"is called as a mask or an annotation of {drop_suffix(image)}, which lies beside"))
+        for mask, image in masks.items()
+    }
 
 
-def describe_masks(masks: Mapping[str, str]) -> list[str]:
+def describe_masks(masks: Collection[str]) -> list[str]:
     """Say how many files have names that make them masks or annotations of images beside them."""
     if not masks:
         return []

@@ -1,6 +1,6 @@
 """Finds labels in metadata.csv or metadata.jsonl in a folder of images, as Hugging Face's image folders have them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from ganaug_ray.config import ColumnsConfig
@@ -24,6 +24,7 @@ class MetadataLabels:
         columns: of the tables.
         paths: of all files in it.
         images: of these the images, normalised.
+        asides: see TableLabels.
 
     Attributes:
         remarks: what is to be known of them, a sentence each.
@@ -32,7 +33,14 @@ class MetadataLabels:
         UserError: a table cannot be read, or a folder has two.
     """
 
-    def __init__(self, source: str, columns: ColumnsConfig, paths: Sequence[str], images: Sequence[str]) -> None:
+    def __init__(
+        self,
+        source: str,
+        columns: ColumnsConfig,
+        paths: Sequence[str],
+        images: Sequence[str],
+        asides: Mapping[str, Label],
+    ) -> None:
         self._tables: dict[str, TableLabels] = {}  # by the folder, with a slash at its end
         self.remarks: list[str] = []
         names = [path for path in paths if path.rpartition("/")[2] in METADATA_NAMES]
@@ -43,7 +51,7 @@ class MetadataLabels:
                 continue
             if below in self._tables:
                 raise UserError(f"data.source {source}: has {below}metadata.csv and metadata.jsonl; leave one of them")
-            self._tables[below] = TableLabels(address, columns, images, below)
+            self._tables[below] = TableLabels(address, columns, images, asides, below)
             self.remarks += self._tables[below].remarks
         if self._tables:
             tables = format_count(len(self._tables), f"table such as {names[0]}", f"tables such as {names[0]}")

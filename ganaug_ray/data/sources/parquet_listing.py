@@ -15,7 +15,7 @@ from ganaug_ray.data.sources.label_text import read_split_cell
 from ganaug_ray.data.sources.manifests import locate_files
 from ganaug_ray.data.sources.paths import find_outer_folder, find_split, normalize_path
 from ganaug_ray.data.sources.table_file import TableFile
-from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
+from ganaug_ray.data.sources.table_remarks import describe_labels, describe_moved_images, describe_splits
 from ganaug_ray.errors import UserError
 
 ClassNames = Mapping[str, Sequence[str] | None]
@@ -92,18 +92,23 @@ def list_rows(source: str, folder: Folder, name: str, table: TableFile, columns:
     outer_folder = find_outer_folder(paths, str(folder.local_path or folder.path))
     splits = []
     files = []
+    moved = {}
     start = 0
     for rows in table.group_rows:
         end = start + rows
         group_splits = set()
         for key, path in set(zip(keys[start:end], paths[start:end], strict=True)):
             split = key_splits[key]
+            place_split = find_split(path.removeprefix(outer_folder)) or find_split(name)
             if split is not None:
-                group_splits.add(split or find_split(path.removeprefix(outer_folder)) or find_split(name) or "")
+                group_splits.add(split or place_split or "")
+                if path:
+                    moved[path] = place_split, split or None
         splits.append(frozenset(group_splits))
         files.append({path: located.files[path] for path in located.files.keys() & set(paths[start:end])})
         start = end
-    return Listing(splits, files, outer_folder, _count_values(key_counts, columns, names), located.remarks)
+    remarks = [*located.remarks, *describe_moved_images(moved, name)]
+    return Listing(splits, files, outer_folder, _count_values(key_counts, columns, names), remarks)
 
 
 def extract_path(cell: Any) -> str:

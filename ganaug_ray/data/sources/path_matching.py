@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote
 
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.sources.paths import drop_suffix, is_sidecar, normalize_path, repair_encoding
+from ganaug_ray.data.sources.paths import drop_suffix, find_files_beside, is_sidecar, normalize_path, repair_encoding
 
 
 class PathIndex:
@@ -28,8 +28,10 @@ class PathIndex:
         self._exact: dict[str, list[str]] = defaultdict(list)
         self._whole: dict[str, list[str]] = defaultdict(list)
         self._ends: dict[str, list[str]] | None = None
+        paths = list(paths)
+        beside = find_files_beside(paths)
         for path in paths:
-            if not is_sidecar(path):
+            if not is_sidecar(path) and path not in beside:
                 self._exact[_make_exact_key(path)].append(path)
         for key, same in self._exact.items():
             for form in {key.casefold(), drop_suffix(key.casefold())}:

@@ -20,6 +20,8 @@ IMAGE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2",
     ".j2k", ".avif",
 ))  # fmt: skip
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+OTHER_SUFFIX = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9_-]{0,11}$")  # a number at the end of a name is none
 AWKWARD = re.compile(r"[^!-\[\]-~]|//|(^|/)\.(/|$)")  # what may have to be changed in a path: a space, an umlaut, a \
 HIDDEN = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|__MACOSX)(?:[/\\]|$))")
 # Hidden folders of programs that never hold images that are meant.
@@ -95,6 +97,22 @@ def is_sidecar(path: str) -> bool:
     name = path.rsplit("/", 1)[-1].lower()
     _, dot, suffix = name.rpartition(".")
     return dot + suffix in SIDECAR_SUFFIXES if dot else name in SIDECAR_NAMES
+
+
+def find_files_beside(paths: Iterable[str]) -> set[str]:
+    """Find files of unknown kinds that are called as an image of their folder, such as world files, clips and raws.
+
+    >>> sorted(find_files_beside(["cat/1.jpg", "cat/1.JGW", "cat/1.jpg.pp3", "cat/2.mov", "cat/1.png", "cat/1.5"]))
+    ['cat/1.JGW', 'cat/1.jpg.pp3']
+    """
+    images = set()
+    others = []
+    for path in paths:
+        if is_image_name(path):
+            images |= {path.lower(), drop_suffix(path).lower()}
+        elif OTHER_SUFFIX.search(path) and not path.lower().endswith(ARCHIVE_SUFFIXES):  # which may hold images
+            others.append(path)
+    return {path for path in others if drop_suffix(path).lower() in images}
 
 
 def is_image_name(path: str) -> bool:

@@ -51,6 +51,7 @@ class RawImage:
         provenance: the source.
         split: train, val or test, where its place in the source says so.
         objection: why its label cannot be used: a reason, and more on that.
+        is_beside: whether its name makes it one that stands beside images, unless it can be read as one.
     """
 
     path: str
@@ -59,6 +60,7 @@ class RawImage:
     provenance: str = ""
     split: str | None = None
     objection: tuple[str, str] | None = None
+    is_beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,13 @@ class Label:
         name: its class, or None.
         objection: without a class, the reason and more on that.
         split: train, val or test, where its place in the source says so.
+        is_beside: as of RawImage.
     """
 
     name: str | None
     objection: tuple[str, str] | None = None
     split: str | None = None
+    is_beside: bool = False
 
 
 PartReader = Callable[[], Iterator[RawImage]]
@@ -113,7 +117,8 @@ def cut_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def make_image(path: str, label: Label, content: bytes | UnreadableError) -> RawImage:
     """Return the image of a file with what is known of its label."""
-    return RawImage(path, label.name, content, split=label.split, objection=label.objection)
+    is_beside = label.is_beside or is_sidecar(path)
+    return RawImage(path, label.name, content, split=label.split, objection=label.objection, is_beside=is_beside)
 
 
 def collect_splits(labels: Iterable[Label]) -> frozenset[str]:
@@ -128,7 +133,7 @@ def count_images(files: Iterable[tuple[str, Label]]) -> int:
     1
     """
     return sum(
-        not is_sidecar(path) and (label.objection is None or label.objection[0] not in PASSED_OVER)
+        not (is_sidecar(path) or label.is_beside) and (label.objection is None or label.objection[0] not in PASSED_OVER)
         for path, label in files
     )
 

@@ -1,15 +1,19 @@
 """Finds the label of each file of a source in a table, whose paths may be written in another way than the files'."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.label_text import make_label
+from ganaug_ray.data.sources.masks import describe_masks
 from ganaug_ray.data.sources.path_matching import PathIndex
 from ganaug_ray.data.sources.paths import find_split
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
+from ganaug_ray.data.sources.table_remarks import describe_moved_images, describe_several_splits
+
+SPLIT_ORDER = ("train", "val", "test")
 
 
 class TableLabels:
@@ -19,6 +23,8 @@ class TableLabels:
         table: its address.
         columns: of it.
         images: their paths, normalised.
+        asides: images beside others that are no examples, such as masks -> the label that says so. A row means one only
+            where it fits nothing else.
         below: the folder that the table's paths begin in, with a slash at its end: images elsewhere have no label.
 
     Attributes:
@@ -28,17 +34,29 @@ class TableLabels:
         UserError: the table cannot be read.
     """
 
-    def __init__(self, table: str, columns: ColumnsConfig, images: Sequence[str], below: str = "") -> None:
+    def __init__(
+        self,
+        table: str,
+        columns: ColumnsConfig,
+        images: Sequence[str],
+        asides: Mapping[str, Label] | None = None,
+        below: str = "",
+    ) -> None:
         self._name = below + table.rpartition("/")[2]
         self._below = below
         content = read_table(table, columns)
         rows = [row for row in content.rows if row.image]
-        index = PathIndex(path.removeprefix(below) for path in images if path.startswith(below))
+        self._asides = asides or {}
+        own_images = [path for path in images if path.startswith(below)]
+        index = PathIndex(path.removeprefix(below) for path in own_images if path not in self._asides)
+        aside_index = PathIndex(path.removeprefix(below) for path in own_images if path in self._asides)
         self._sure_rows: dict[str, list[TableRow]] = defaultdict(list)
         self._unsure_rows: dict[str, str] = {}
         unmatched: list[TableRow] = []
         for row in rows:
-            files = index.find_files(row.image)
+            files: Sequence[str] = [row.image]
+            if below + row.image not in self._asides:
+                files = index.find_files(row.image) or aside_index.find_files(row.image)
             if len(files) == 1:
                 self._sure_rows[files[0]].append(row)
             elif not files:
@@ -53,6 +71,19 @@ class TableLabels:
                 f"{len(unmatched)} of {format_count(len(rows), 'row')} of {self._name} {verb} no image, such as "
                 f"{unmatched[0].image} in line {unmatched[0].line}"
             )
+        splits_by_file = {
+            below + file: (find_split(below + file), _choose_split(rows)) for file, rows in self._sure_rows.items()
+        }
+        self.remarks += describe_moved_images(splits_by_file, self._name)
+        self.remarks += describe_masks(
+            [
+                path
+                for path in self._asides
+                if path.startswith(below) and path.removeprefix(below) not in self._sure_rows
+            ]
+        )
+        several = [file for file, rows in self._sure_rows.items() if len(_list_splits(rows)) > 1]
+        self.remarks += describe_several_splits(several, self._name)
         example = f", such as {rows[0].image}" if rows else ""
         names = format_count(len(rows), "row names", "rows name")
         self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}")
@@ -61,11 +92,14 @@ class TableLabels:
     def find_label(self, path: str) -> Label:
         """Return the label of an image."""
         split = find_split(path)
+        aside = self._asides.get(path)
         path = path.removeprefix(self._below)
         if path in self._sure_rows:
             label = _merge_rows(self._sure_rows[path], self._name)
         elif path in self._unsure_rows:
             label = Label(None, (LABEL_CONFLICT, self._unsure_rows[path]))
+        elif aside is not None:
+            return aside
         else:
             label = Label(None, self._nowhere)
         label = Label(label.name, label.objection, label.split or split)
@@ -79,6 +113,15 @@ def _merge_rows(rows: Sequence[TableRow], table: str) -> Label:
     if unsure:
         return unsure[0]
     lines = " and ".join(str(row.line) for row in rows[:3])
-    splits = {row.label.split for row in rows}
     label = make_label([row.label.name for row in rows if row.label.name is not None], f"{table} lines {lines}")
-    return Label(label.name, label.objection, splits.pop() if len(splits) == 1 else None)
+    return Label(label.name, label.objection, _choose_split(rows))
+
+
+def _list_splits(rows: Sequence[TableRow]) -> set[str]:
+    return {row.label.split for row in rows if row.label.split}
+
+
+def _choose_split(rows: Sequence[TableRow]) -> str | None:
+    """Return the split of an image by its rows: the last of several, for trained on it would leak from the test."""
+    splits = _list_splits(rows)
+    return max(splits, key=SPLIT_ORDER.index) if splits else None

@@ -1,7 +1,7 @@
 """Says which values in a table are read in a way that a user may not expect."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ganaug_ray.core.wording import format_count
@@ -58,3 +58,36 @@ def describe_splits(cells: Counter[str], column: str, table: str) -> Iterator[st
         f"{table}: column {column} has values that name no split, {named}{more}, so {rows} none; "
         "write train, val (or valid, validation, dev) and test"
     )
+
+
+def describe_moved_images(splits: Mapping[str, tuple[str | None, str | None]], table: str) -> list[str]:
+    """Say of how many images a table's column of splits contradicts the folders that they lie in.
+
+    Args:
+        splits: image -> the split of its folder, and that of its row; None where there is none.
+        table: its name.
+    """
+    moved = {path: pair for path, pair in splits.items() if None not in pair and pair[0] != pair[1]}
+    if not moved:
+        return []
+    path, (folder_split, row_split) = min(moved.items())
+    images = format_count(len(moved), "image lies", "images lie")
+    return [
+        f"{table}: {images} in a folder of another split than the table gives, such as {path} in {folder_split} with "
+        f"{row_split}; the table's splits count, so leave its column out to have those of the folders"
+    ]
+
+
+def describe_several_splits(paths: Sequence[str], table: str) -> list[str]:
+    """Say how many images a table puts into several splits.
+
+    >>> describe_several_splits(["1.png"], "t.csv")
+    ['t.csv: 1 image is in several splits, such as 1.png, and is used in the last of train, val and test alone']
+    """
+    if not paths:
+        return []
+    verb = "is" if len(paths) == 1 else "are"
+    return [
+        f"{table}: {format_count(len(paths), 'image')} {verb} in several splits, such as {min(paths)}, and "
+        f"{verb} used in the last of train, val and test alone"
+    ]
