@@ -90,7 +90,7 @@ class FolderLabels:
         alike: dict[str, list[str]] = defaultdict(list)
         for name in sorted(splits_by_name, key=lambda name: ("train" not in splits_by_name[name], name)):
             alike[re.sub(r"[\s_-]+", " ", name.casefold())].append(name)
-        spellings = {}
+        spellings: dict[str, str] = {}
         for names in alike.values():
             splits = [split for name in names for split in splits_by_name[name]]
             if None not in splits and len(set(splits)) == len(splits):
