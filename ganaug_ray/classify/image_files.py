@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
@@ -125,8 +126,10 @@ def _read_named_part(address: str, part: SourcePart) -> Iterator[RawImage]:
         yield RawImage(address, None, images.UnreadableError(str(error).removeprefix("data.source ")))
 
 
-def _may_be_image(content: bytes | images.UnreadableError) -> bool:
-    return content.reason != "too large" if isinstance(content, images.UnreadableError) else images.is_image(content)
+def _may_be_image(content: bytes | np.ndarray | images.UnreadableError) -> bool:
+    if isinstance(content, bytes):
+        return images.is_image(content)
+    return not isinstance(content, images.UnreadableError) or content.reason != "too large"
 
 
 def find_kind(raw: RawImage) -> str:

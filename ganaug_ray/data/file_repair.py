@@ -30,7 +30,6 @@ _OTHER_SIGNATURES = {
     "PCX": rb"\x0a[\0-\x05]\x01[\x01\x02\x04\x08]",
     "SGI": rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]",
     "SVG": rb"\s*(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg.*?>\s*)?<svg\b",
-    "EPS": rb"%!PS-Adobe|\xc5\xd0\xd3\xc6",
     "Windows metafile": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",
     "XPM": rb"/\* XPM \*/",
     "CR3 camera raw": rb".{4}ftypcrx ",

@@ -102,6 +102,8 @@ class FolderLabels:
         divided = set()
         outer_names: dict[str, set[str]] = defaultdict(set)
         for folder in self._folders:
+            if ".." in folder.split("/"):  # in an archive; it is not read
+                continue
             whole = self._find_divided(folder)
             if whole is not None:
                 divided |= {folder} if folder != whole and self.find_label(f"{folder}/").name else set()

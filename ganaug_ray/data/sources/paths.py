@@ -23,6 +23,7 @@ IMAGE_SUFFIXES = frozenset((
     ".j2k", ".avif",
 ))  # fmt: skip
 REDUCED_SUFFIXES = (".ovr", ".msk", ".thm")  # smaller copies and masks of the image beside them: images, and not meant
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 OTHER_SUFFIX = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9_-]{0,11}$")  # a number at the end of a name is none
 AWKWARD = re.compile(r"[^!-\[\]-~]|//|(^|/)\.(/|$)")  # what may have to be changed in a path: a space, an umlaut, a \
 HIDDEN = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|__MACOSX)(?:[/\\]|$))")
@@ -112,7 +113,7 @@ def find_files_beside(paths: Iterable[str]) -> set[str]:
     for path in paths:
         if is_image_name(path):
             images |= {path.lower(), drop_suffix(path).lower()}
-        elif OTHER_SUFFIX.search(path):
+        elif OTHER_SUFFIX.search(path) and not path.lower().endswith(ARCHIVE_SUFFIXES):  # which may hold images
             others.append(path)
     beside = set()
     for path in others:

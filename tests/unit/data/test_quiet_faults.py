@@ -170,7 +170,6 @@ def save(kind: str) -> bytes:
         (save("SGI"), "SGI"),
         (b'<?xml version="1.0"?>\n<!-- a -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b"8BPS\0\1" + bytes(20), "Photoshop"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "EPS"),
         (b"FUJIFILMCCD-RAW 0201", "RAF camera raw; develop it"),
         (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "CR2 camera raw; develop it"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1", "CR3 camera raw; develop it"),
