@@ -27,7 +27,7 @@ from ganaug_ray.data.loading.resident_loader import open_real_feed
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "ganaug_ray" / "examples" / "jobs"
 SPACES = ROOT / "ganaug_ray" / "examples" / "spaces"
-DIGITS = JOBS / "digits.yaml"
+DIGITS = JOBS / "digits_alone.yaml"
 WITHOUT_RAY = ("test_bad_input", "test_report_page", "test_serve_page")  # of tests/e2e
 
 # Small enough for a unit test, and the same code as the real thing.

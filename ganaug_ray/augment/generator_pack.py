@@ -47,7 +47,7 @@ SEEN_SPLITS = ("train", "val")  # trained on, and chosen by
 MAX_RECORD_BYTES = 4 * 1024**2
 MAX_FILE_BYTES = 2 * 1024**3
 MAX_CLASSES = 10_000
-SIZES_PX = (32, 64, 128)
+SIZES_PX = (16, 32, 64, 128)
 MAX_LATENT = 4096
 MAX_FILTERS = 512
 

@@ -6,7 +6,9 @@ test, since every figure on these would be too good; and it is tested for copies
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,7 @@ from ganaug_ray.gan import class_tables, networks
 from ganaug_ray.gan.metrics import evaluator, sample_audit
 from ganaug_ray.gan.sampler import Generator
 
-MAX_NAMED_IMAGES = 5  # in a message
+MAX_NAMED_IMAGES = 20  # in a message: its reader takes them out
 
 
 def adopt_generator(config: GeneratorConfig, dataset: Folder, teacher: Folder, out: Folder, seed: int) -> GanRecord:
@@ -51,23 +53,8 @@ def adopt_generator(config: GeneratorConfig, dataset: Folder, teacher: Folder, o
             validation or test images.
     """
     started = time.monotonic()
-    pack = read_pack(config.source)
+    pack, rows = check_generator(config, [dataset])
     facts = DatasetRecord.read(dataset)
-    where = f"augment.generator {config.source}"
-    if pack.record.channels != facts.channels:
-        colours = {1: "grey", 3: "colour"}
-        raise UserError(
-            f"{where}: draws images in {colours[pack.record.channels]}, and those of the data set are in "
-            f"{colours[facts.channels]}; data.channels {pack.record.channels} makes them so, in another --out"
-        )
-    refuse_seen(where, pack.seen, dataset)
-    names = match_classes(where, pack.record.classes, config.classes, facts.classes)
-    rows = class_tables.match_rows(pack.record.classes, facts.classes, names)
-    if not rows:
-        raise UserError(
-            f"{where}: draws none of the classes of the data set, but {', '.join(pack.record.classes[:12])}; map them: "
-            f"classes: {{{pack.record.classes[0]}: {facts.classes[0]}}}"
-        )
     weights = _adapt_classes(pack, len(facts.classes), rows)
     content = tensors_to_bytes(weights)
     spec = {
@@ -97,16 +84,49 @@ def adopt_generator(config: GeneratorConfig, dataset: Folder, teacher: Folder, o
     return GanRecord.write(out, "adopt", started, record)
 
 
-def refuse_seen(where: str, seen: SeenImages, dataset: Folder) -> None:
-    """Raise UserError if a generator has seen an image of validation or test, or one that resembles it."""
-    found = []
-    for split in ("val", "test"):
+def check_generator(config: GeneratorConfig, datasets: Sequence[Folder]) -> tuple[Pack, dict[int, int]]:
+    """Check a shared generator against the data set as its splits have it, before any work.
+
+    Args:
+        config: where the pack is, and what its classes are called.
+        datasets: one of each split.
+
+    Returns:
+        The pack, and for each class of the data set that it draws, the pack's class.
+
+    Raises:
+        UserError: as ``adopt_generator``.
+    """
+    pack = read_pack(config.source)
+    facts = DatasetRecord.read(datasets[0])
+    where = f"augment.generator {config.source}"
+    if pack.record.channels != facts.channels:
+        colours = {1: "grey", 3: "colour"}
+        raise UserError(
+            f"{where}: draws images in {colours[pack.record.channels]}, and those of the data set are in "
+            f"{colours[facts.channels]}; data.channels {pack.record.channels} makes them so, in another --out"
+        )
+    names = match_classes(where, pack.record.classes, config.classes, facts.classes)
+    rows = class_tables.match_rows(pack.record.classes, facts.classes, names)
+    if not rows:
+        raise UserError(
+            f"{where}: draws none of the classes of the data set, but {', '.join(pack.record.classes[:12])}; map them: "
+            f"classes: {{{pack.record.classes[0]}: {facts.classes[0]}}}"
+        )
+    refuse_seen(where, pack.seen, datasets)
+    return pack, rows
+
+
+def refuse_seen(where: str, seen: SeenImages, datasets: Sequence[Folder]) -> None:
+    """Raise UserError if a generator has seen an image of validation or test of any split, or one that resembles it."""
+    found: dict[str, str] = {}  # an image may be of several splits
+    for dataset, split in itertools.product(datasets, ("val", "test")):
         for rows in image_store.iterate_shards(dataset / split):
             for path, match in zip(rows.paths, seen.match(Fingerprints.from_images(rows)), strict=True):
                 if match is not None:
-                    found.append(f"{path} ({split}, {match})")
+                    found.setdefault(path, f"{path} ({split}, {match})")
     if found:
-        raise UserError(describe_seen(where, found))
+        raise UserError(describe_seen(where, list(found.values())))
 
 
 def describe_seen(where: str, found: list[str]) -> str:

@@ -91,7 +91,7 @@ def _read_weights(where: str, address: str, dataset: Folder) -> tuple[Tensors, l
     folder = Folder.from_uri(address)
     if folder.has_file(PackRecord.FILE):
         pack = generator_pack.read_pack(address)
-        refuse_seen(where, pack.seen, dataset)
+        refuse_seen(where, pack.seen, [dataset])
         return {f"generator.{name}": tensor for name, tensor in pack.weights.items()}, pack.record.classes
     gan = png_export.find_gan_folder(address)
     record = GanRecord.read(gan)

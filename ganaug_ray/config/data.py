@@ -126,7 +126,7 @@ class DataConfig(Config):
     """Share of the images that may be unusable before the stage stops."""
     smallest: Count = 8
     """Images with a shorter side, in pixels, are rejected."""
-    image_size: Annotated[int, Field(ge=32, le=512)] = 32
+    image_size: Annotated[int, Field(ge=16, le=512)] = 32
     """Side of the stored square, in pixels: what the classifier sees."""
     resize: Literal["crop", "pad", "stretch"] = "crop"
     """How images are made square: cut the longer side, fill the shorter one, or distort."""

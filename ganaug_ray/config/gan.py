@@ -31,8 +31,8 @@ class GanConfig(TrainingConfig):
     """Loss, normalisation, augmentation and learning rates. dcgan: as published. scarce: for few images."""
     conditional: bool = True
     """Draw images of a class that is asked for; without classes, images cannot help a classifier."""
-    image_size: Literal[32, 64, 128] | None = None
-    """Side of the generated images, in pixels. Absent: 64, or 32 where the data are smaller."""
+    image_size: Literal[16, 32, 64, 128] | None = None
+    """Side of the generated images, in pixels. Absent: 64, or 32 or 16 where the data are smaller."""
     lr: Rate | None = None
     """The generator's learning rate; the discriminator's follows in the preset's proportion, unless lr_d is given."""
     lr_d: Rate | None = None

@@ -255,4 +255,4 @@ class Job(Config):
     @property
     def gan_image_size(self) -> int:
         """Side of the images that the GAN generates, in pixels."""
-        return self.gan.image_size or (64 if self.data.image_size >= 64 else 32)
+        return self.gan.image_size or max(side for side in (16, 32, 64) if side <= self.data.image_size)

@@ -1,4 +1,4 @@
-"""A DCGAN for 32, 64 and 128 pixels, class-conditional or not.
+"""A DCGAN for 16, 32, 64 and 128 pixels, class-conditional or not.
 
 Generator and discriminator after Radford et al. 2016 (arXiv 1511.06434); the label enters the generator through its
 batch norms, and the discriminator as a projection (Miyato & Koyama 2018, arXiv 1802.05637). Networks for no classes

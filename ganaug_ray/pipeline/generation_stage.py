@@ -54,15 +54,17 @@ def generate_images(context: StageContext) -> None:
 
 
 def import_sources(context: StageContext) -> None:
-    """Read the synthetic images from elsewhere that arms need, and see that a shared generator can be read.
+    """Read the synthetic images from elsewhere that arms need, and see that a shared generator can be used.
 
     They go to images/ or images-<name>/, and serve all splits; the generator is adopted in each, see
     ``generate_images``.
     """
-    if context.job.augment.generator and locate_generator(context.run).find_record() is None:
-        from ganaug_ray.augment import generator_pack
+    unadopted = [s.run.dataset for s in context.splits if locate_generator(s.run).find_record() is None]
+    if context.job.augment.generator and unadopted:
+        from ganaug_ray.augment import shared_generator
 
-        generator_pack.read_pack(context.job.augment.generator.source)
+        with context.terminal.show_progress("import", lambda: (0.0, "looking for images that the generator has seen")):
+            shared_generator.check_generator(context.job.augment.generator, unadopted)
     named = {arm.source for arm in context.job.compared_arms.values()}
     for name, source in context.job.augment.images.items():
         if name not in named:

@@ -1,20 +1,76 @@
-"""The pictures of the report's section on the GAN: real beside generated images, step after step."""
+"""The report's section on the GAN: its figures, and real beside generated images, step after step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ganaug_ray.augment import synthetic_pools
+from ganaug_ray.augment.synthetic_sources import GanSource
+from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.metrics_log import read_metrics
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.evaluate import plots
 from ganaug_ray.gan import image_grid
+from ganaug_ray.report import published
 from ganaug_ray.report.picture_tiles import encode_tiles
 
 MAX_SNAPSHOTS = 12
 GRID_COLUMNS = 4  # real images of a class, and as many generated ones
+_GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
+
+
+def collect_gan(
+    run: experiment_dir.Run, job: Job, facts: DatasetRecord, markers: Mapping[str, StageRecord]
+) -> experiment_dir.Record | None:
+    """Collect the figures of the first GAN that the arms use; None where none was trained."""
+    gan = _find_gan(run, job, markers)
+    if gan is None:
+        return None
+    record = GanRecord.read(gan.folder)
+    content = record.to_json()
+    gan_figures = {key: content[key] for key in _GAN_KEYS}
+    rows = read_metrics(gan.folder)
+    images = facts.count_train_images()
+    live: Counter[str] = Counter()
+    for marker in markers.values():
+        if isinstance(marker, ModelRecord) and marker.tally:
+            live.update(marker.tally)
+    pool: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []}
+    if pool_marker := markers.get(_name_pool(run, job, gan)):
+        pool |= pool_marker.to_json()
+    reasons = set().union(*pool["screened"].values())
+    return {
+        **gan_figures,
+        "folder": gan.folder.name,
+        "beside_held_out": record.beside_held_out and record.beside_held_out.model_dump(),
+        "ended_early": record.ended_early,
+        "published": job.published and published.compare_published(job.published, rows, job.gan, images),
+        "synthetic_images": pool["images"],
+        "kept": pool["counts"],
+        "screened": pool["screened"],
+        "reasons": sorted(reasons),
+        "not_drawn": pool["not_drawn"],
+        "live": dict(live),
+    }
+
+
+def _find_gan(run: experiment_dir.Run, job: Job, markers: Mapping[str, StageRecord]) -> GanSource | None:
+    for gan in synthetic_pools.list_gans(job, run):
+        if gan.folder.name in markers:
+            return gan
+    return None
+
+
+def _name_pool(run: experiment_dir.Run, job: Job, gan: GanSource) -> str:
+    """Name the pool of a GAN's images that is shown: that of the augment section, or the first arm's."""
+    pools = [pool.folder.name for pool in synthetic_pools.list_pools(job, run) if pool.source.folder == gan.folder]
+    return pools[0] if pools and "synthetic" not in pools else "synthetic"
 
 
 def collect_images(

@@ -6,7 +6,6 @@ lays both out.
 
 import datetime
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
-from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
+from ganaug_ray.core.records import DatasetRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
@@ -30,7 +29,6 @@ from ganaug_ray.report import (
     gan_figures,
     gan_plots,
     gan_section,
-    published,
     search_section,
     sources_section,
     template,
@@ -44,7 +42,6 @@ SAMPLE_COLUMNS = 10
 _MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "version", "versions")  # the rest are figures
 _DATA_KEYS = ("source", "classes", "image_size", "channels", "counts", "rejected")
 _CHOICE_KEYS = ("chosen", "metric", "scores", "sentence")
-_GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
 
 
 def write_report(
@@ -84,7 +81,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         "images": sum(sum(counts.values()) for counts in facts.counts.values()),
         "verdict": _collect_verdict(verdict),
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},
-        "gan": _collect_gan(run, job, facts, markers),
+        "gan": gan_section.collect_gan(run, job, facts, markers),
         "sources": sources_section.collect_sources(run, job),
         **class_section.collect_classes(run, verdict, facts.classes),
         **arm_section.collect_arms(verdict, markers, job.compared_arms),
@@ -129,38 +126,6 @@ def _read_markers(run: experiment_dir.Run, verdict: VerdictRecord) -> dict[str, 
     return finished_markers
 
 
-def _collect_gan(
-    run: experiment_dir.Run, job: Job, facts: DatasetRecord, markers: Mapping[str, StageRecord]
-) -> experiment_dir.Record | None:
-    record = markers.get("gan")
-    if not isinstance(record, GanRecord):
-        return None
-    content = record.to_json()
-    gan_figures = {key: content[key] for key in _GAN_KEYS}
-    rows = read_metrics(run.gan)
-    images = facts.count_train_images()
-    live: Counter[str] = Counter()
-    for marker in markers.values():
-        if isinstance(marker, ModelRecord) and marker.tally:
-            live.update(marker.tally)
-    synthetic_marker: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []}
-    if "synthetic" in markers:
-        synthetic_marker |= markers["synthetic"].to_json()
-    reasons = set().union(*synthetic_marker["screened"].values())
-    return {
-        **gan_figures,
-        "beside_held_out": record.beside_held_out and record.beside_held_out.model_dump(),
-        "ended_early": record.ended_early,
-        "published": job.published and published.compare_published(job.published, rows, job.gan, images),
-        "synthetic_images": synthetic_marker["images"],
-        "kept": synthetic_marker["counts"],
-        "screened": synthetic_marker["screened"],
-        "reasons": sorted(reasons),
-        "not_drawn": synthetic_marker["not_drawn"],
-        "live": dict(live),
-    }
-
-
 def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_dir.Record]:
     """Seconds of each stage, those of an arm's models added up."""
     rows: dict[str, experiment_dir.Record] = {}
@@ -195,10 +160,11 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
             arm_plots.plot_sizes(figures["sizes"]), learning_curve.describe_plot(figures["sizes"])
         )
     if figures["gan"] is not None:
-        rows = read_metrics(run.gan)
+        gan = run.root / figures["gan"]["folder"]
+        rows = read_metrics(gan)
         pictures["gan_quality"] = gan_plots.draw_quality(rows)
         pictures["gan_training"] = gan_plots.draw_training(rows)
-        pictures |= gan_section.collect_images(run.gan, figures["gan"], classes, figures["data"]["image_size"])
+        pictures |= gan_section.collect_images(gan, figures["gan"], classes, figures["data"]["image_size"])
     return pictures
 
 

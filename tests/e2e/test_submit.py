@@ -20,7 +20,7 @@ from tests.helpers.cluster import BIN, Nodes
 from tests.helpers.s3_server import CREDENTIALS, Store, make_pngs, serve_digits
 
 GANAUG = [sys.executable, "-m", "ganaug_ray"]
-JOB = "ganaug_ray/examples/jobs/digits.yaml"
+JOB = "ganaug_ray/examples/jobs/digits_alone.yaml"
 TOKEN = "0123456789abcdef" * 4
 SPREAD = ("gan.workers=auto", "gan.batch_size=32", "gan.placement=spread")  # 16 rows for each of two workers
 

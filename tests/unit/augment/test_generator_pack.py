@@ -19,6 +19,7 @@ from ganaug_ray.augment.generate import generate_locally
 from ganaug_ray.cli import models
 from ganaug_ray.config import GeneratorConfig, Job
 from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import GanRecord
@@ -26,6 +27,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan.sampler import Generator
+from ganaug_ray.pipeline.pipeline import Pipeline
 from tests.conftest import DIGITS, TINY
 from tests.helpers.elsewhere import write_unseen_digits
 
@@ -120,6 +122,19 @@ def test_seen_test_images_refuse_the_generator(pack: Path, experiment: Run, tmp_
             config, experiment.dataset, locate_teacher(experiment), Folder.from_uri(tmp_path), seed=0
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_seen_images_of_any_split_refuse_the_generator(
+    pack: Path, team: tuple[Job, Run], experiment: Run, tmp_path: Path
+) -> None:
+    """All splits are looked at before anything is trained: an image that is tested in the last one is named too."""
+    job = load_job(DIGITS, [*TINY, f"augment.generator={pack}", "compare.splits=2"])
+    job.augment.generator.classes.update(MATCHED)
+    (tmp_path / "dataset").symlink_to(str(team[1].dataset))
+    (tmp_path / "splits" / "1").mkdir(parents=True)
+    (tmp_path / "splits" / "1" / "dataset").symlink_to(str(experiment.dataset))
+    with pytest.raises(UserError, match="has seen 50 of the validation and test images"):
+        Pipeline(job, Run(Folder.from_uri(tmp_path)), Terminal()).import_sources()
 
 
 def test_other_colours_are_refused(pack: Path, team: tuple[Job, Run], tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_published_experiment_is_unchanged(name: str, epochs: int, rate: float) 
         ("classifier.min_workers=2", ["classifier", "min_workers 2", "workers 1"]),
         ("classifier.workers=7", ["classifier", "64", "7", "divisible"]),
         ("gan.image_size=64", ["gan.image_size 64", "data.image_size 32"]),
-        ("gan.image_size=48", ["gan.image_size", "48", "32, 64 or 128"]),
+        ("gan.image_size=48", ["gan.image_size", "48", "16, 32, 64 or 128"]),
         ("arms={pseudo: {}}", ["arms.pseudo.kind", "data.unlabelled"]),
         ("arms={few: {ratio: 0.1}}", ["arms.few.kind", "missing"]),
         ("arms={few: {kind: fake}}", ["arms.few.kind", "'fake'", "'synthetic'"]),

@@ -38,7 +38,7 @@ def test_no_augmentations_return_same_images() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [32, 64, 128])
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
 def test_augmentation_keeps_shape_and_range(channels: int, size: int) -> None:
     """Augmented images keep their shape and type, and their values stay in a sensible range."""
     x_BCHW = images(channels, size, 16)

@@ -116,7 +116,7 @@ def test_job_file_refuses_folder_options(tmp_path: Path, ganaug, option: list[st
     code, _, said = ganaug("generate", DIGITS, *option, "--out", tmp_path / "out")
     assert code == 2
     assert said.startswith(option[0])
-    assert "digits.yaml" in said
+    assert "digits_alone.yaml" in said
     assert not list(tmp_path.iterdir())
 
 

@@ -49,7 +49,7 @@ def train(digits: Folder, start: checkpoint.Checkpoint | None = None, config: Ga
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
-    ("size", "channels", "conditional"), list(itertools.product((32, 64, 128), (1, 3), (True, False)))
+    ("size", "channels", "conditional"), list(itertools.product((16, 32, 64, 128), (1, 3), (True, False)))
 )
 def test_every_preset_trains_every_size(preset: Any, size: Any, channels: int, conditional: bool) -> None:
     """Every preset trains at every image size, in grey and in colour, with labels and without."""

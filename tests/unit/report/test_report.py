@@ -530,6 +530,18 @@ def test_published_figures_appear_for_comparison(experiment: Experiment, reporte
     }
 
 
+def test_gan_of_unlabelled_images_has_report_section(experiment: Experiment) -> None:
+    """Arms with pseudo-labelled images have a GAN and a pool of their own, in folders of their own."""
+    content = experiment.job.model_dump()
+    content["data"]["unlabelled"] = "unused"
+    content["arms"] = {SYNTHETIC: {"kind": "pseudo+synthetic"}}
+    experiment.job = Job.model_validate(content)
+    (experiment.path / "gan").rename(experiment.path / "gan-pseudo")
+    page = Page(experiment.report())
+    assert "Generator steps 40" in page.text
+    assert any(a.get("alt", "").startswith("Generated images at step") for tag, a in page.tags if tag == "img")
+
+
 def test_unused_gan_has_report_section(tmp_path: Path) -> None:
     """A GAN that no arm uses has a section in the report all the same."""
     page = Experiment(tmp_path, ["cat", "dog"], [REAL], gan={"conditional": False}).report()
