@@ -151,7 +151,7 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     return (
         f"`ganaug run {arguments} --until-clear` adds {what} until the answer is clear, with up to "
         f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} "
-        "of training in all; after this first look it wrongly says helped in up to 4.5 % of cases, instead of 2.5 %"
+        "of training in all; after this first look it wrongly says helped in up to 3.3 % of cases, instead of 2.5 %"
     )
 
 

@@ -269,6 +269,15 @@ def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:
     assert sequential_plan.resume_look(sequential_plan.allow_looks(planned), run).compare.seeds == 15
 
 
+def test_planned_looks_begin_small(tmp_path: Path) -> None:
+    """Where looks follow, the first has one seed a split, so that clear answers cost fewer models than a plain plan."""
+    run, job = Run(Folder.from_uri(tmp_path / "run")), load_job(DIGITS, FIFTHS)
+    unset = Job.model_validate({**job.model_dump(exclude_none=True), "compare": {}})
+    planned = comparison_plan.plan_comparison(sequential_plan.allow_looks(unset), run)
+    assert sequential_plan.list_looks(planned, run) == [Plan(5, 1), Plan(5, 2), Plan(5, 3)]
+    assert count_repeats(comparison_plan.plan_comparison(unset, run)) == (5, 2)
+
+
 def test_planned_split_stays_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one split was planned and others were added, the plan is still that one."""
     monkeypatch.setattr(comparison_plan, "MANY_PARTS", 0)
