@@ -1,4 +1,4 @@
-"""The commands of ``ganaug``, each of which is imported and built when it is asked for.
+"""The commands of ``ganaug``, each imported and built when it is asked for.
 
 Typer builds every command before it prints the help of any; here the help needs no more than this list.
 """

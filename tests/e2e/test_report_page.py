@@ -51,7 +51,7 @@ def test_report_fits_window_with_all_pictures(experiment: Run, tmp_path: Path, w
     assert sideways <= 0
     assert pictures >= 11, "ten classes and the samples of the GAN"
     assert broken == 0
-    assert found[4].replace("−", "-") == experiment.root.read_json("verdict.json")["sentence"]
+    assert found[4].replace("−", "-").replace("&nbsp;", " ") == experiment.root.read_json("verdict.json")["sentence"]
 
     shot, dark = tmp_path / "shot.png", int(scheme == "light")
     chromium(

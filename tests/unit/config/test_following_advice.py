@@ -52,7 +52,7 @@ GIVEN = ["compare.splits=2", "data.split={given: true}"]
         (["arms.teacher.kind=noise"], "give the arm another name", ["arms={pupil: {kind: noise}}"]),
         (
             ["arms.g.kind=live", "arms.g.classes=gaining"],
-            "needs an arm of kind live with classes all",
+            "in an arm of kind live with classes all; add such an arm",
             ["arms.a.kind=live", "arms.a.classes=all"],
         ),
         (["arms.p.kind=pseudo"], "give data.unlabelled a source", ["data.unlabelled=more"]),

@@ -253,7 +253,7 @@ def test_advice_counts_added_splits(tmp_path: Path) -> None:
 def test_report_names_the_command(experiment: Run) -> None:
     """The page of a comparison that ended open has the same advice as the terminal."""
     page = experiment.root.read_bytes("report.html").decode()
-    assert " --until-clear</code>" in page
+    assert "<span>--until-clear</span></code>" in page
     assert "8 more trainings" in page
 
 

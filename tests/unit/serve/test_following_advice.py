@@ -78,7 +78,7 @@ def test_advised_headers_carry_the_key(header: str) -> None:
     keyring = auth.Keyring([KEY])
     with pytest.raises(ProblemError) as caught:
         keyring.check_headers({})
-    assert f"`{header}`" in caught.value.detail
+    assert f"`{header}" in caught.value.detail
     name, _, scheme = header.partition(": ")
     keyring.check_headers({name.lower().encode(): f"{scheme} {KEY}".strip().encode()})
 

@@ -104,7 +104,7 @@ def test_each_size_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (["compare.sizes=[4, 4]"], "each number once"),
         (["compare.sizes=[8]"], "other than data.train_per_class 8"),
         (["compare.sizes=[4]", "data.train_per_class=null"], "give data.train_per_class too"),
-        (["compare.sizes=[4]", "augment.ratio=0"], "no arm whose images"),
+        (["compare.sizes=[4]", "augment.ratio=0"], "no arm adds images"),
     ],
 )
 def test_invalid_comparison_sizes_are_refused(settings: list[str], words: str) -> None:
