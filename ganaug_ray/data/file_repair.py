@@ -29,7 +29,8 @@ _OTHER_SIGNATURES = {
     "QOI": rb"qoif",
     "PCX": rb"\x0a[\0-\x05]\x01[\x01\x02\x04\x08]",
     "SGI": rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]",
-    "SVG": rb"\s*(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg.*?>\s*)?<svg\b",
+    # In an atomic group, since a file of many comments would be matched in exponentially many ways.
+    "SVG": rb"(?>(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*)(<!DOCTYPE svg.*?>\s*)?<svg\b",
     "Windows metafile": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",
     "XPM": rb"/\* XPM \*/",
     "CR3 camera raw": rb".{4}ftypcrx ",

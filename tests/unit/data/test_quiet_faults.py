@@ -155,6 +155,13 @@ def test_image_of_unknown_suffix_is_kept(tmp_path: Path) -> None:
     assert images.decode(found[1].content).format == "PNG"
 
 
+@pytest.mark.parametrize("content", [b"<!---->" * 80, b"<!-- -->" * 64, b" " * 600, b"<!--" * 150])
+def test_text_like_a_drawing_is_told_at_once(content: bytes) -> None:
+    """Comments in front of a drawing can be many; a file of nothing else must not be looked at for ever."""
+    with pytest.raises(images.UnreadableError, match="not an image"):
+        images.decode(content)
+
+
 def save(kind: str) -> bytes:
     sink = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(sink, kind)
