@@ -86,8 +86,9 @@ class ArmKind(ABC):
             parts[0] += f" from {arm.source}"
         if arm.traits.stored and arm.source in (OWN_GAN, GENERATOR):
             pool = strategies.plan_pool_counts(counts, arm)
-            each = " to ".join(str(n) for n in sorted({min(pool.values()), max(pool.values())}))
-            parts.append(f"{sum(pool.values())} images of {format_count(len(pool), 'class', 'classes')}, {each} each")
+            per_class = " to ".join(str(n) for n in sorted({min(pool.values()), max(pool.values())}))
+            classes = format_count(len(pool), "class", "classes")
+            parts.append(f"{sum(pool.values())} images of {classes}, {per_class} each")
         return parts
 
 

@@ -68,7 +68,7 @@ class BuiltCommands(MutableMapping[str, Any]):
         self._built[name] = command
 
     def __delitem__(self, name: str) -> None:
-        raise NotImplementedError
+        raise TypeError("no command of ganaug is ever taken away")
 
 
 def _build_command(name: str, module: str) -> Any:
