@@ -59,7 +59,7 @@ def import_sources(context: StageContext) -> None:
     They go to images/ or images-<name>/, and serve all splits; the generator is adopted in each, see
     ``generate_images``.
     """
-    unadopted = [s.run.dataset for s in context.splits if locate_generator(s.run).find_record() is None]
+    unadopted = [split.run.dataset for split in context.splits if locate_generator(split.run).find_record() is None]
     if context.job.augment.generator and unadopted:
         from ganaug_ray.augment import shared_generator
 
