@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ganaug_ray.augment import arms, strategies, synthetic_pools
+from ganaug_ray.augment import strategies, synthetic_pools
+from ganaug_ray.augment.synthetic_sources import locate_source
 from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord
@@ -116,13 +117,13 @@ class ArmRows:
         return functools.partial(open_pool_feed, folder, upto, self.job.data.resident_gb, self.seed, sampling=sampling)
 
     def soften(self, extra: BatchOpener) -> BatchOpener:
-        """Return a function that opens the same feed with the teacher's soft labels, if the arm has these."""
+        """Return a function that opens the same feed with soft labels of the judge, if the arm has these."""
         from ganaug_ray.augment.soft_labels import open_soft_label_feed
 
         if not self.arm.soft_labels:
             return extra
-        teacher = arms.locate_teacher(self.run)
-        return functools.partial(open_soft_label_feed, extra, str(teacher))
+        judge = synthetic_pools.locate_judge(self.run, locate_source(self.run, self.arm))
+        return functools.partial(open_soft_label_feed, extra, str(judge))
 
 
 def is_balanced(job: Job) -> bool:

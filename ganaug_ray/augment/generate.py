@@ -224,6 +224,7 @@ def _commit_pool(
     rejected_counts = {}
     for name, class_tally in tally.items():
         rejected_counts[name] = {reason: n for reason, n in sorted(class_tally.items()) if reason != "kept"}
+    joined = _join_limits(limits, gan_record.classes) if limits else None
     settings = screening.config.model_dump() if screening else None
     ordered_counts = dict(sorted(counts.items()))
     record = {
@@ -233,7 +234,8 @@ def _commit_pool(
         "counts": drawn_counts,
         "screened": rejected_counts,
         "not_drawn": not_drawn,
-        "limits": asdict(_join_limits(limits, gan_record.classes)) if limits else None,
+        "unjudged": joined.list_unjudged(gan_record.classes) if joined else [],
+        "limits": asdict(joined) if joined else None,
         "seed": seed,
         "images": sum(drawn_counts.values()) if stored else 0,
     }

@@ -146,7 +146,7 @@ def make_block(generator: Generator, request: BlockRequest, seed: int, examiner:
         return GeneratedBlock(label, request.number, rows, None, {"kept": len(rows)}, None)
     rows = generate_block(generator, label, request.number, BLOCK_SIZE, seed)
     evidence = examiner(torch.from_numpy(rows.images), torch.from_numpy(rows.labels))
-    limits = request.limits or screening_rules.ScreeningLimits.from_evidence(evidence, examiner.config)
+    limits = request.limits or examiner.set_limits(evidence)
     verdict_N = screening_rules.screen_images(evidence, limits)
     rejects = screening_rules.build_rejects_table(evidence, verdict_N, rows.provenance, generator.classes)
     passed = (verdict_N == screening_rules.KEPT).nonzero().flatten().tolist()

@@ -26,6 +26,7 @@ from safetensors.numpy import load as arrays_from_bytes
 from safetensors.numpy import save as arrays_to_bytes
 from safetensors.torch import load as tensors_from_bytes
 
+from ganaug_ray.augment.synthetic_sources import CLASSIFIER_FOLDER
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.checkpoint import Tensors
 from ganaug_ray.core.experiment_dir import Run
@@ -42,7 +43,6 @@ from ganaug_ray.gan.generator_verdict import judge_generator
 WEIGHTS_FILE = "generator.safetensors"
 SEEN_FILE = "seen.safetensors"
 CARD_FILE = "card.md"
-CLASSIFIER_FOLDER = "classifier"
 SEEN_SPLITS = ("train", "val")  # trained on, and chosen by
 MAX_RECORD_BYTES = 4 * 1024**2
 MAX_FILE_BYTES = 2 * 1024**3

@@ -76,10 +76,11 @@ def fill_pool(
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts or classes}
     passed_shards = _iterate_unseen(images, reasons, classes, tally)
     if screening is not None:
-        evidence = _gather_evidence(screening, passed_shards, progress)
+        examiner = Examiner(screening, "cpu")  # no GPU is reserved for it
+        evidence = _gather_evidence(examiner, passed_shards, progress)
         passed_shards = iter(())
         if evidence:
-            limits = ScreeningLimits.from_evidence(Evidence.concatenate(evidence), screening.config)
+            limits = examiner.set_limits(Evidence.concatenate(evidence))
             unseen_shards = _iterate_unseen(images, reasons, classes, tally)
             passed_shards = _screen(limits, zip(unseen_shards, evidence, strict=True), classes, rejects, tally)
     for number, rows in enumerate(passed_shards):
@@ -107,6 +108,7 @@ def fill_pool(
         "counts": taken,
         "screened": {name: dict(sorted(class_tally.items())) for name, class_tally in tally.items()},
         "not_drawn": [name for name, n in taken.items() if not n],
+        "unjudged": limits.list_unjudged(classes) if limits else [],
         "limits": asdict(limits) if limits else None,
         "seed": seed,
         "images": sum(taken.values()),
@@ -145,9 +147,8 @@ def _iterate_unseen(
 
 
 def _gather_evidence(
-    screening: Screening, shards: Iterator[LabelledImages], progress: Callable[[int], None]
+    examiner: Examiner, shards: Iterator[LabelledImages], progress: Callable[[int], None]
 ) -> list[Evidence]:
-    examiner = Examiner(screening, "cpu")  # no GPU is reserved for it
     evidence = []
     examined = 0
     for rows in shards:

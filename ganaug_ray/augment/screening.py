@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ganaug_ray.augment.screening_rules import Evidence
+from ganaug_ray.augment.screening_rules import Evidence, ScreeningLimits
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ScreenConfig
 from ganaug_ray.core.storage import Folder
@@ -16,6 +16,7 @@ from ganaug_ray.gan.metrics.nearest_neighbors import NeighborSpacing
 from ganaug_ray.gan.sampler import load_discriminator
 
 MAX_TRAIN_IMAGES = 20_000  # training images that copies are looked for among
+MAX_HELD_OUT_IMAGES = 2_000  # validation images by which the teacher is judged itself
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,19 @@ class Examiner:
         self._spaces = [features.build_teacher_extractor(self._teacher.network, real_NCHW), PIXEL_EXTRACTOR]
         self._discriminator = load_discriminator(Folder.from_uri(screening.gan), device) if screening.gan else None
         self._yardsticks = [NeighborSpacing(space(real_NCHW), y_N) for space in self._spaces]
+        self._recall_K = self._measure_recall(Folder.from_uri(screening.dataset) / "val")
+
+    @torch.no_grad()
+    def _measure_recall(self, held_out: Folder) -> list[float]:
+        """Return the share of the held-out real images that the teacher recognises, one a class; nan: there are none."""
+        rows = ResidentImages.load(held_out, self._teacher.device, MAX_HELD_OUT_IMAGES)
+        x_NCHW, y_N = rows.take_rows(slice(0, len(rows)))
+        is_right_N = self._teacher.network(x_NCHW).argmax(1) == y_N
+        return [is_right_N[y_N == label].float().mean().item() for label in range(len(self._teacher.classes))]
+
+    def set_limits(self, pool: Evidence) -> ScreeningLimits:
+        """Set the limits from the evidence on images that were not screened."""
+        return ScreeningLimits.from_evidence(pool, self.config, self._recall_K)
 
     @torch.no_grad()
     def __call__(self, images_NHWC: torch.Tensor, y_N: torch.Tensor) -> Evidence:

@@ -69,6 +69,7 @@ class ScreeningLimits:
         realism: least discriminator score, one a class; absent: any will do.
         agreement: share of the pool's images that the teacher recognises, one a class; zero for a class without.
         drawn: whether the class gets synthetic images.
+        judged: whether the teacher's opinion counts for the class: not where it does not know real images of it.
     """
 
     confidence: float
@@ -76,20 +77,31 @@ class ScreeningLimits:
     realism: tuple[float, ...] | None
     agreement: tuple[float, ...]
     drawn: tuple[bool, ...]
+    judged: tuple[bool, ...]
 
     @classmethod
-    def from_evidence(cls, pool: Evidence, config: ScreenConfig) -> "ScreeningLimits":
+    def from_evidence(cls, pool: Evidence, config: ScreenConfig, recall_K: Sequence[float]) -> "ScreeningLimits":
         """Set the limits from the evidence on images that were not screened, and from the settings.
+
+        No more is asked of synthetic images than of real ones: where the teacher recognises too few held-out real
+        images of a class, synthetic images of it are taken at their generator's word.
 
         The scores of a discriminator mean something beside others of the same class only: it knows the training
         images by heart and scores even unseen real ones far below. Hence a share of each class, not a score.
+
+        Args:
+            pool: the evidence.
+            config: the settings.
+            recall_K: share of the held-out real images that the teacher recognises, one a class; nan: there are none.
         """
         classes = pool.probabilities_NK.shape[1]
         agreement = [0.0] * classes
+        judged = tuple(not recall < config.class_agreement for recall in recall_K)  # where there are none, as well
         realism = None
         if pool.score_N is not None and config.realism:
             realism = [0.0] * classes
-        for label in pool.y_N.unique().tolist():
+        asked = pool.y_N.unique().tolist()
+        for label in asked:
             rows = pool.y_N == label
             agreement[label] = pool.agrees_N[rows].float().mean().item()
             if realism is not None:
@@ -100,7 +112,11 @@ class ScreeningLimits:
             copy_distance=config.copy_distance,
             realism=None if realism is None else tuple(realism),
             agreement=tuple(agreement),
-            drawn=tuple(share >= config.class_agreement for share in agreement),
+            drawn=tuple(
+                share >= config.class_agreement or (label in asked and not judged[label])
+                for label, share in enumerate(agreement)
+            ),
+            judged=judged,
         )
 
     @classmethod
@@ -116,6 +132,7 @@ class ScreeningLimits:
             realism=realism,
             agreement=_pick_diagonal([limits.agreement for limits in class_limits]),
             drawn=_pick_diagonal([limits.drawn for limits in class_limits]),
+            judged=_pick_diagonal([limits.judged for limits in class_limits]),
         )
 
     @classmethod
@@ -126,6 +143,11 @@ class ScreeningLimits:
             if isinstance(value, list):
                 values[name] = tuple(value)
         return cls(**values)
+
+    def list_unjudged(self, classes: Sequence[str]) -> list[str]:
+        """List the classes, of those that get images, whose images are taken at their generator's word."""
+        flags = zip(classes, self.drawn, self.judged, strict=True)
+        return [name for name, is_drawn, is_judged in flags if is_drawn and not is_judged]
 
 
 def _pick_diagonal(rows: Sequence[tuple[_T, ...]]) -> tuple[_T, ...]:
@@ -145,7 +167,8 @@ def screen_images(evidence: Evidence, limits: ScreeningLimits) -> torch.Tensor:
             evidence.score_N < _put_on_device(limits.realism, y_N.device, torch.float32)[y_N], LOW_REALISM
         )
     verdict_N.masked_fill_(evidence.near_N < limits.copy_distance, NEAR_COPY)
-    verdict_N.masked_fill_(~evidence.agrees_N | (evidence.confidence_N < limits.confidence), OFF_CLASS)
+    off_class_N = ~evidence.agrees_N | (evidence.confidence_N < limits.confidence)
+    verdict_N.masked_fill_(off_class_N & _put_on_device(limits.judged, y_N.device, torch.bool)[y_N], OFF_CLASS)
     return verdict_N
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from safetensors.torch import save as tensors_to_bytes
 
-from ganaug_ray.augment.generator_pack import CLASSIFIER_FOLDER, Pack, read_classifier, read_pack
+from ganaug_ray.augment.generator_pack import Pack, read_classifier, read_pack
+from ganaug_ray.augment.synthetic_sources import CLASSIFIER_FOLDER
 from ganaug_ray.config import GanConfig, GeneratorConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.checkpoint import Tensors
@@ -46,7 +47,7 @@ def adopt_generator(config: GeneratorConfig, dataset: Folder, teacher: Folder, o
 
     Returns:
         The marker gan.json: quality and copying test are against the images here, and ``undrawn`` names the classes
-        that it does not draw.
+        that it does not draw. A classifier that came with it is adopted too, if the classes are the same.
 
     Raises:
         UserError: there is no such pack or it is damaged, it draws other colours or none of the classes, or it has seen
@@ -56,6 +57,8 @@ def adopt_generator(config: GeneratorConfig, dataset: Folder, teacher: Folder, o
     pack, rows = check_generator(config, [dataset])
     facts = DatasetRecord.read(dataset)
     weights = _adapt_classes(pack, len(facts.classes), rows)
+    if pack.record.classifier and len(rows) == len(facts.classes) == len(pack.record.classes):
+        adopt_classifier(config, dataset, out)
     content = tensors_to_bytes(weights)
     spec = {
         **{key: getattr(pack.record, key) for key in GeneratorSpec.model_fields},

@@ -134,6 +134,15 @@ def _name_pool(counts: dict[str, int], settings: MixConfig, source: SyntheticSou
     return experiment_dir.compute_fingerprint(counts, settings.screen.model_dump(), source.folder.name)
 
 
+def locate_judge(run: Run, source: SyntheticSource) -> Folder:
+    """Return the folder of the classifier that judges which class a synthetic image shows.
+
+    It is the one that came with the images, if one did, for it was trained on far more like them. Else it is the
+    split's teacher.
+    """
+    return source.classifier or arms.locate_teacher(run)
+
+
 def build_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None:
     """Build what a pool's images are screened with, or None if it is not."""
     from ganaug_ray.augment.screening import Screening
@@ -143,7 +152,7 @@ def build_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None
     discriminator = synthetic_pool.source.discriminator
     return Screening(
         config=synthetic_pool.screen,
-        teacher=str(arms.locate_teacher(run)),
+        teacher=str(locate_judge(run, synthetic_pool.source)),
         dataset=str(synthetic_pool.source.dataset),
         gan=None if discriminator is None else str(discriminator),
     )

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from ganaug_ray.config.augment import ArmConfig
 from ganaug_ray.config.synthetic_sources import GENERATOR, IMAGES, OWN_GAN
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import GanRecord, ImagesRecord, StageRecord
+from ganaug_ray.core.records import GanRecord, ImagesRecord, ModelRecord, StageRecord
 from ganaug_ray.core.storage import Folder
+
+CLASSIFIER_FOLDER = "classifier"  # in the folder of a shared generator, and in its pack
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class SyntheticSource(ABC):
         """The folder of a discriminator whose scores images are screened by; None: there is none."""
         return None
 
+    @property
+    def classifier(self) -> Folder | None:
+        """The folder of a classifier that came with the images and knows all classes; None: there is none."""
+        return None
+
 
 @dataclass(frozen=True)
 class GanSource(SyntheticSource):
@@ -66,6 +73,12 @@ class GeneratorSource(SyntheticSource):
     def find_record(self) -> GanRecord | None:
         """Return the marker of the adopted generator."""
         return GanRecord.find(self.folder)
+
+    @property
+    def classifier(self) -> Folder | None:
+        """The folder of the classifier that its site shared too: it was trained on far more of such images."""
+        folder = self.folder / CLASSIFIER_FOLDER
+        return folder if folder.has_file(ModelRecord.FILE) else None
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,8 @@ class ScreenConfig(Config):
     copy_distance: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """An image is a copy where it lies nearer to a training image than this share of their usual distance."""
     class_agreement: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of a class's images that the teacher must recognise; a class below it gets no synthetic images."""
+    """Share of a class's images that the teacher must recognise; a class below it gets no synthetic images. Where the
+    teacher recognises fewer of the class's validation images, it does not judge the class, and all are taken."""
 
 
 class MixConfig(Config):

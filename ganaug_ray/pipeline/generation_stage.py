@@ -228,6 +228,8 @@ def _describe_pool(job: Job, pool: SyntheticPool, record: Record) -> str:
         parts.append(f"{n} left out ({describe_reason(reason)})")
     if record["not_drawn"]:
         parts.append(f"not drawn: {', '.join(record['not_drawn'])}")
+    if unjudged := record.get("unjudged"):
+        parts.append(f"not screened by class: {', '.join(unjudged)}, which the teacher does not know well enough")
     return ", ".join(parts)
 
 

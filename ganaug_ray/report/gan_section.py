@@ -56,6 +56,7 @@ def collect_gan(
         "screened": pool["screened"],
         "reasons": sorted(reasons),
         "not_drawn": pool["not_drawn"],
+        "unjudged": pool.get("unjudged", []),
         "live": dict(live),
     }
 

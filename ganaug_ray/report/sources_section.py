@@ -54,6 +54,7 @@ def collect_sources(run: Run, job: Job) -> list[Record]:
                 "images": pool.get("images", 0),
                 "screened": pool.get("screened", {}),
                 "not_drawn": pool.get("not_drawn", []),
+                "unjudged": pool.get("unjudged", []),
             }
         )
     return sources

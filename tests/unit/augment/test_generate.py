@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ganaug_ray.augment import generate, generated_blocks
-from ganaug_ray.augment.screening_rules import Evidence
+from ganaug_ray.augment.screening_rules import Evidence, ScreeningLimits
 from ganaug_ray.config import ScreenConfig
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
@@ -20,6 +20,9 @@ class Says:
 
     def __init__(self, share: float, config: ScreenConfig) -> None:
         self.share, self.config = share, config
+
+    def set_limits(self, pool: Evidence) -> ScreeningLimits:
+        return ScreeningLimits.from_evidence(pool, self.config, [1.0] * 10)
 
     def __call__(self, images_NHWC: torch.Tensor, y_N: torch.Tensor) -> Evidence:
         n = len(y_N)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from ganaug_ray.augment import arm_batches, generator_pack, shared_generator, synthetic_pools
 from ganaug_ray.augment.arms import locate_teacher
 from ganaug_ray.augment.generate import generate_locally
+from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.cli import models
 from ganaug_ray.config import GeneratorConfig, Job
 from ganaug_ray.config.loader import load_job
@@ -173,6 +174,25 @@ def test_shared_classifier_is_a_rival(pack: Path, team: tuple[Job, Run], experim
     assert baseline.start is None
     assert torch.equal(fit.batches(Place())(1).x_BCHW, baseline.batches(Place())(1).x_BCHW)
     assert [pool.source.name for pool in synthetic_pools.list_pools(job, run)] == ["generator"]
+
+
+def test_shared_classifier_judges_its_generators_images(pack: Path, team: tuple[Job, Run], tmp_path: Path) -> None:
+    """Images of a generator are screened by the classifier that came with it, if that knows every class here."""
+    (tmp_path / "dataset").symlink_to(str(team[1].dataset))
+    run = Run(Folder.from_uri(tmp_path))
+    config = {"source": str(pack), "classes": MATCHED}
+    job = load_job(DIGITS, [*TINY, f"augment.generator={json.dumps(config)}", "arms={real+classic+generator: {}}"])
+    (pool,) = synthetic_pools.list_pools(job, run)
+    without_nine = {number: name for number, name in MATCHED.items() if name != "nine"}
+    adopt(pack, team, tmp_path / "generator", without_nine)
+    screening = synthetic_pools.build_screening(run, pool)
+    assert screening is not None
+    assert screening.teacher == str(locate_teacher(run))
+    adopt(pack, team, tmp_path / "generator", MATCHED)
+    screening = synthetic_pools.build_screening(run, pool)
+    assert screening is not None
+    assert screening.teacher == str(run.root / "generator" / "classifier")
+    assert Classifier.load(Folder.from_uri(screening.teacher), "cpu").classes == sorted(NAMES)
 
 
 def change_json(key: str, value: Any) -> Callable[[Path], None]:

@@ -27,7 +27,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.pipeline.pipeline import Pipeline
 
-LIMITS = ScreeningLimits(0.5, 0.5, None, (1.0,) * 10, (True,) * 10)
+LIMITS = ScreeningLimits(0.5, 0.5, None, (1.0,) * 10, (True,) * 10, (True,) * 10)
 ONE_GREY_LEVEL = 2.001 / 255
 
 

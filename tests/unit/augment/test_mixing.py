@@ -186,7 +186,7 @@ def test_complete_class_gets_no_images() -> None:
 
     def limits(label: int) -> ScreeningLimits:
         evidence = Evidence(torch.full((5,), label), torch.eye(3)[[label] * 5], torch.ones(5), torch.arange(5.0))
-        return ScreeningLimits.from_evidence(evidence, ScreenConfig())
+        return ScreeningLimits.from_evidence(evidence, ScreenConfig(), [0.0, 0.0, 1.0])
 
     joined = generate._join_limits({"owl": limits(2), "cat": limits(0)}, ["cat", "dog", "owl"])
     assert joined.drawn == (True, False, True)
