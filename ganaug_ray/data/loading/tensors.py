@@ -42,7 +42,8 @@ def from_network(x_BCHW: torch.Tensor) -> torch.Tensor:
     >>> from_network(torch.tensor([[[[-1.0, 0.5, 1.2]]]])).flatten().tolist()
     [0, 191, 255]
     """
-    return x_BCHW.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    levels_BCHW = x_BCHW.float().add(1.0).mul_(127.5).round_().clamp_(0, 255)  # one temporary, not four
+    return levels_BCHW.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def scale_images(x_BCHW: torch.Tensor, size: int, mode: str = "bilinear") -> torch.Tensor:
