@@ -1,5 +1,6 @@
 """Gathers the evidence about synthetic images: the teacher's and the discriminator's opinion, and near copies."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -51,12 +52,13 @@ class Examiner:
         self._spaces = [features.build_teacher_extractor(self._teacher.network, real_NCHW), PIXEL_EXTRACTOR]
         self._discriminator = load_discriminator(Folder.from_uri(screening.gan), device) if screening.gan else None
         self._yardsticks = [NeighborSpacing(space(real_NCHW), y_N) for space in self._spaces]
-        self._recall_K = self._measure_recall(Folder.from_uri(screening.dataset) / "val")
+        self._held_out = Folder.from_uri(screening.dataset) / "val"
 
+    @functools.cached_property
     @torch.no_grad()
-    def _measure_recall(self, held_out: Folder) -> list[float]:
-        """Return the share of the held-out real images that the teacher recognises, one a class; nan: there are none."""
-        rows = ResidentImages.load(held_out, self._teacher.device, MAX_HELD_OUT_IMAGES)
+    def _recall_K(self) -> list[float]:
+        """The share of the held-out real images that the teacher recognises, one a class; nan: there are none."""
+        rows = ResidentImages.load(self._held_out, self._teacher.device, MAX_HELD_OUT_IMAGES)
         x_NCHW, y_N = rows.take_rows(slice(0, len(rows)))
         is_right_N = self._teacher.network(x_NCHW).argmax(1) == y_N
         return [is_right_N[y_N == label].float().mean().item() for label in range(len(self._teacher.classes))]

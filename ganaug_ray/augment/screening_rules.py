@@ -137,9 +137,9 @@ class ScreeningLimits:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ScreeningLimits":
-        """Restore limits from JSON, whose lists become tuples."""
-        values = dict(record)
-        for name, value in record.items():
+        """Restore limits from JSON, whose lists become tuples; older ones judge every class."""
+        values = {"judged": [True] * len(record["drawn"]), **record}
+        for name, value in values.items():
             if isinstance(value, list):
                 values[name] = tuple(value)
         return cls(**values)

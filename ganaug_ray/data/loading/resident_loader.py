@@ -108,8 +108,11 @@ class ResidentImages:
         Returns:
             (images float32 [B, C, H, W] in [-1, 1], labels int64 [B]), on the device.
         """
-        where = index if isinstance(index, slice) else copy_to_device(torch.from_numpy(index), self.labels_N.device)
-        return tensors.to_network(self.images_NHWC[where]), self.labels_N[where]
+        if isinstance(index, slice):
+            return tensors.to_network(self.images_NHWC[index]), self.labels_N[index]
+        rows_B = copy_to_device(torch.from_numpy(index), self.labels_N.device)
+        images_BHWC = self.images_NHWC.index_select(0, rows_B)  # copies whole rows, where indexing goes pixel by pixel
+        return tensors.to_network(images_BHWC), self.labels_N.index_select(0, rows_B)
 
 
 class ResidentFeed(BatchFeed):

@@ -117,9 +117,10 @@ def test_screening_needs_no_test_images(experiment: Run, tmp_path: Path) -> None
     alone, bare = Folder.from_uri(tmp_path / "teacher").create(), Folder.from_uri(tmp_path / "dataset").create()
     for name in ("model.json", "model.safetensors"):
         alone.write_bytes(name, teacher.read_bytes(name))
-    (bare / "train").create()
-    for name in (data / "train").list_files():
-        (bare / "train").write_bytes(name, (data / "train").read_bytes(name))
+    for split in ("train", "val"):
+        (bare / split).create()
+        for name in (data / split).list_files():
+            (bare / split).write_bytes(name, (data / split).read_bytes(name))
     mild = ScreenConfig(confidence=0.0, copy_distance=0.0, class_agreement=0.05)
     found = []
     for out, folders in (("all", (teacher, data, gan)), ("bare", (alone, bare, gan))):

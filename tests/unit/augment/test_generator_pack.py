@@ -181,8 +181,8 @@ def test_shared_classifier_judges_its_generators_images(pack: Path, team: tuple[
     (tmp_path / "dataset").symlink_to(str(team[1].dataset))
     run = Run(Folder.from_uri(tmp_path))
     config = {"source": str(pack), "classes": MATCHED}
-    job = load_job(DIGITS, [*TINY, f"augment.generator={json.dumps(config)}", "arms={real+classic+generator: {}}"])
-    (pool,) = synthetic_pools.list_pools(job, run)
+    job = load_job(DIGITS, [*TINY, f"augment.generator={json.dumps(config)}", "augment.screen.enabled=true"])
+    pool = synthetic_pools.plan_pool(job, run, job.compared_arms["real+classic+generator"])
     without_nine = {number: name for number, name in MATCHED.items() if name != "nine"}
     adopt(pack, team, tmp_path / "generator", without_nine)
     screening = synthetic_pools.build_screening(run, pool)

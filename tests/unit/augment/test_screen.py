@@ -168,9 +168,7 @@ def test_rejects_table_lists_deciding_values() -> None:
     )
     assert (second["class"], second["reason"], second["near"], second["score"]) == ("dog", "near copy", 0.25, -2.0)
     assert build_rejects_table(replace(found, score_N=None), verdict_N, [""] * 3, CLASSES)["score"].null_count == 2
-    none = build_rejects_table(
-        GOOD, screen_images(GOOD, set_limits(GOOD, CONFIG)), [""] * 4, CLASSES
-    )
+    none = build_rejects_table(GOOD, screen_images(GOOD, set_limits(GOOD, CONFIG)), [""] * 4, CLASSES)
     assert len(none) == 0
     assert none.schema == table.schema
 
