@@ -47,7 +47,7 @@ def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
     names, remarks = zip_names.read_names(_open_zip(source).infolist())
     entries = [(number, name) for number, name in enumerate(names) if not name.endswith("/")]
     files = [(number, name) for number, name in entries if not is_hidden(name)]
-    labels = FileLabels(label_from, columns, [name for _, name in files])
+    labels = FileLabels(label_from, columns, [name for _, name in files], source, is_archive=True)
     yield from _list_hidden_parts(name for _, name in entries)
     if remarks := [*remarks, *labels.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
@@ -161,7 +161,7 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
             )
     yield from _list_hidden_parts(names)
     names = [name for name in names if not is_hidden(name)]
-    labels = FileLabels(label_from, columns, names)
+    labels = FileLabels(label_from, columns, names, source, is_archive=True)
     if remarks := [*remarks, *_describe_foreign_names(foreign_names), *labels.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labels_by_name = {name: labels.find_label(name) for name in names}
