@@ -98,9 +98,10 @@ def describe_numbered_classes(classes: Sequence[str]) -> list[str]:
     words = [name for name in classes if len(name) > 1 and not is_number(name)]
     if not numbers or not words:
         return []
-    named = " and ".join(numbers[:MAX_PAIRS])
-    verb = "is called by a number" if len(numbers) == 1 else "are called by numbers"
+    verb = f", {numbers[0]}, is called by a number"
+    if len(numbers) > 1:
+        verb = f", such as {numbers[0]}, are called by numbers"
     return [
-        f"{format_count(len(numbers), 'class', 'classes')}, {named}, {verb} and others, such as {words[0]}, by names; "
+        f"{format_count(len(numbers), 'class', 'classes')}{verb} and others, such as {words[0]}, by names; "
         "if a number stands for one of the names, write the name in its place"
     ]

@@ -62,14 +62,13 @@ class FolderTree:
         So it is beside other folders that are classes as a whole if it holds images itself, or a folder such as images.
         """
         if folder not in self._divided:
-            is_whole = is_plain(folder.rpartition("/")[2]) and self._is_whole(folder)
-            self._divided[folder] = bool(
-                self.list_children(folder) and is_whole and any(map(self._is_whole, self._list_plain_siblings(folder)))
-            )
+            has_folders = bool(folder and self.list_children(folder))
+            is_whole = has_folders and is_plain(folder.rpartition("/")[2]) and self._is_whole(folder)
+            self._divided[folder] = is_whole and any(map(self._is_whole, self._list_plain_siblings(folder)))
         return self._divided[folder]
 
     def find_other_level(self) -> tuple[str, str] | None:
-        """Find two folders that may be classes and lie on different levels, the deeper one first; None if there are none.
+        """Find two folders that may be classes and lie on different levels, the deeper one first; None if none do.
 
         >>> FolderTree(["cat/faces/1.png", "cat/bodies/2.png", "dog/3.png"]).find_other_level()
         ('cat/bodies', 'dog')

@@ -193,7 +193,8 @@ def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) ->
 def _refuse_mixed_labels(cells: Iterable[Any], path: str) -> None:
     """Raise an error if some labels are numbers and others are words; in CSV, where all is text, nobody can know."""
     number = next((cell for cell in cells if isinstance(cell, int | float) and is_number(cell)), None)
-    word = next((cell for cell in cells if isinstance(cell, str) and read_label_cell(cell) and not is_number(cell)), None)
+    texts = (cell for cell in cells if isinstance(cell, str) and read_label_cell(cell))
+    word = next((text for text in texts if not is_number(text)), None)
     if number is not None and word is not None:
         raise UserError(
             f"{path}: labels are numbers, such as {number}, and text, such as {word!r}; write the names of classes in "
