@@ -98,7 +98,7 @@ class TableLabels:
 
     def _find_address_files(self) -> dict[str, str]:
         """Find the addresses in the table that are taken for files."""
-        files = {}
+        files: dict[str, str] = {}
         for file, rows in self._sure_rows.items():
             files |= {row.image: file for row in rows if is_address(row.image)}
         return files
