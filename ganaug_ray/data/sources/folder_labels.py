@@ -87,8 +87,9 @@ class FolderLabels:
         inner, outer = found
         *_, above, name = inner.split("/")
         return (
-            f"found images in {inner} and in {outer}, so either {above} or {name} may be meant as a class; move the "
-            "folders of all classes side by side, or list the labels in a table (data.label_from: {csv: …})"
+            f"found images in {inner} and in {outer}, so either {above} or {name} may be meant as a class; give "
+            "the one folder that holds all classes, move them side by side, or list the labels in a table "
+            "(data.label_from: {csv: …})"
         )
 
     def describe_nesting(self) -> list[str]:

@@ -21,7 +21,7 @@ from ganaug_ray.data.sources.parquet_listing import (
     TableValues,
     extract_path,
     list_rows,
-    name_classes,
+    read_named_label,
     read_rows,
 )
 from ganaug_ray.data.sources.paths import find_split
@@ -149,7 +149,7 @@ def _read_group(
         for batch in table.iterate_batches(group, columns.names):
             for row in batch.to_pylist():
                 where = f"{name} row {number}"
-                label = columns.read_label(name_classes(row, class_names), where)
+                label = read_named_label(row, columns, class_names, where)
                 path = extract_path(row[columns.image])
                 split = find_split(path.removeprefix(outer_folder)) or find_split(name)
                 label = replace(label, split=label.split or split)
@@ -168,4 +168,4 @@ def _read_content(folder: Folder, path: str, cell: Any, row: str) -> bytes | Unr
         return read_listed_file(folder, path, row)
     if isinstance(cell, dict):
         cell = cell.get("bytes")
-    return cell if isinstance(cell, bytes) else UnreadableError("not an image", "no bytes in the row")
+    return cell if isinstance(cell, bytes) else UnreadableError("no image", f"{row} holds none")

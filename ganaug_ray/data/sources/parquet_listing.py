@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from ganaug_ray.data.sources.label_text import name_missing_value, read_split_ce
 from ganaug_ray.data.sources.manifests import locate_files
 from ganaug_ray.data.sources.masks import find_listed_masks
 from ganaug_ray.data.sources.paths import find_outer_folder, find_split, normalize_path
+from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.table_file import TableFile
 from ganaug_ray.data.sources.table_remarks import (
     describe_labels,
@@ -178,6 +179,17 @@ def name_classes(row: Row, names: ClassNames) -> Row:
     return named
 
 
+def read_named_label(row: Row, columns: Columns, names: ClassNames, where: str) -> Label:
+    """Return the label of a row whose numbers may have names; ``where`` is what to call it. Raises as read_label."""
+    label = columns.read_label(name_classes(row, names), where)
+    if label.name is None and len(columns.labels) == 1:
+        (column,) = columns.labels
+        if names[column] and not _is_empty(row[column]):
+            words = f"{where}: labelled {row[column]}, which is the number of none of the {len(names[column] or ())} classes"
+            return replace(label, objection=(NO_CLASS, words))
+    return label
+
+
 def _find_path_column(table: TableFile, image: str) -> str | None:
     """Return what to read of a column of images for their paths; None where it holds the images themselves."""
     kind = table.schema.field(image).type
@@ -209,7 +221,7 @@ def _make_key(cell: Any) -> Any:
 def _find_labelled_split(row: Row, columns: Columns, names: ClassNames) -> str | None:
     """Return the split that a row states, "" where it states none; None of one without a label."""
     with suppress(UserError):  # whoever reads the row says so
-        label = columns.read_label(name_classes(row, names), "")
+        label = read_named_label(row, columns, names, "")
         if label.name is not None:
             return label.split or ""
     return None

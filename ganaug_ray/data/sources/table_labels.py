@@ -93,7 +93,8 @@ class TableLabels:
         self.remarks += describe_several_splits(several, self._name)
         example = f", such as {rows[0].image}" if rows else ""
         names = format_count(len(rows), "row names", "rows name")
-        self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}")
+        remedy = ", and no address is fetched: name the files" if addresses else ""
+        self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}{remedy}")
         self._labels: dict[tuple[str | None, ...], Label] = {}  # the same object for all images of a class
 
     def _find_address_files(self) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Says which values in a table are read in a way that a user may not expect."""
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ganaug_ray.core.wording import format_count
@@ -9,6 +10,7 @@ from ganaug_ray.data.sources.label_text import MISSING_VALUES, make_class_name, 
 from ganaug_ray.data.sources.paths import name_split
 
 DOWNLOAD = "download the images, and name their files in the table (data.columns: {image: ...} names the column)"
+SEPARATED = re.compile(r"[|;,]")
 PLACEHOLDERS = ("-", "--", "?", "none")  # labels that may stand for none
 MAX_NAMED = 4  # values
 
@@ -39,6 +41,19 @@ def describe_labels(cells: Counter[Any], table: str) -> Iterator[str]:
     for name, texts in texts_by_class.items():
         if len(texts) > 1:
             yield f"{table}: labels {' and '.join(texts)} are one class, {name}"
+    yield from _describe_combinations(texts_by_class, table)
+
+
+def _describe_combinations(names: Iterable[str], table: str) -> Iterator[str]:
+    """Say that labels seem to hold several classes each, where some have parts in common."""
+    parts_by_name = {name: {part.strip() for part in SEPARATED.split(name)} for name in names if SEPARATED.search(name)}
+    counts = Counter(part for parts in parts_by_name.values() for part in parts)
+    shared = [name for name, parts in parts_by_name.items() if max(counts[part] for part in parts) > 1]
+    if shared:
+        yield (
+            f"{table}: labels such as {min(shared)!r} seem to hold several classes, and each such text is taken for a "
+            "class of its own; an image can have one class"
+        )
 
 
 def describe_splits(cells: Counter[str], column: str, table: str) -> Iterator[str]:
