@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.columns import Columns, choose_columns, has_image_and_label, has_usual_columns
-from ganaug_ray.data.sources.label_text import is_number, read_label_cell, read_split_cell
+from ganaug_ray.data.sources.label_text import read_split_cell
 from ganaug_ray.data.sources.paths import is_image_name, normalize_path, strip_query
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
@@ -182,24 +182,11 @@ def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) ->
             label_cells[cell.strip() if isinstance(cell, str) else cell] += 1
         if columns.split:
             split_cells[read_split_cell(row[columns.split])] += 1
-    _refuse_mixed_labels(label_cells, path)
     name = path.rpartition("/")[2]
     remarks = [*columns.describe_choice(name), *describe_labels(label_cells, name)]
     if columns.split:
         remarks += describe_splits(split_cells, columns.split, name)
     return LabelTable(table_rows, remarks)
-
-
-def _refuse_mixed_labels(cells: Iterable[Any], path: str) -> None:
-    """Raise an error if some labels are numbers and others are words; in CSV, where all is text, nobody can know."""
-    number = next((cell for cell in cells if isinstance(cell, int | float) and is_number(cell)), None)
-    texts = (cell for cell in cells if isinstance(cell, str) and read_label_cell(cell))
-    word = next((text for text in texts if not is_number(text)), None)
-    if number is not None and word is not None:
-        raise UserError(
-            f"{path}: labels are numbers, such as {number}, and text, such as {word!r}; write the names of classes in "
-            "the place of the numbers"
-        )
 
 
 def _refuse_equal_names(columns: Columns, names: Sequence[str], path: str) -> None:

@@ -57,14 +57,6 @@ def test_shards_of_numbers_alone_are_read(tmp_path: Path) -> None:
     assert list(read_labels(source).values()) == ["0", "1", "1", "0"]
 
 
-def test_numbers_beside_text_in_json_lines_are_refused(tmp_path: Path) -> None:
-    """A JSON Lines file whose labels are numbers and text is refused."""
-    lay_out(tmp_path, "1.png", "2.png")
-    (tmp_path / "t.jsonl").write_text('{"image": "1.png", "label": 0}\n{"image": "2.png", "label": "cat"}\n')
-    with pytest.raises(UserError, match=r"t\.jsonl: labels are numbers, such as 0, and text, such as 'cat'; write"):
-        read(tmp_path / "t.jsonl")
-
-
 @pytest.mark.parametrize(("name", "is_told"), [("cat", True), ("b", False)])
 def test_classes_of_numbers_and_names_are_told(name: str, is_told: bool, tmp_path: Path) -> None:
     """In text nobody can know whether a number is a name's: a remark names both; of letters and digits none does."""
@@ -74,6 +66,24 @@ def test_classes_of_numbers_and_names_are_told(name: str, is_told: bool, tmp_pat
     found = survey_without_storing(DataConfig(source=[str(tmp_path / "t.csv")]))
     remark = "1 class, 0, is called by a number and others, such as cat, by names"
     assert any(sentence.startswith(remark) for sentence in found.remarks) == is_told
+
+
+def test_number_of_no_class_is_told(tmp_path: Path) -> None:
+    """A number that a schema gives no name, such as -1, is told as it is, not as a missing value."""
+    source = write_shards(tmp_path / "d", [0, -1], names=["cat", "dog"])
+    objections = [raw.objection for raw in read(source)]
+    assert objections[1] is not None
+    assert objections[1][1] == "0.parquet row 1: labelled -1, which is the number of none of the 2 classes"
+
+
+def test_labels_of_several_classes_are_told(tmp_path: Path) -> None:
+    """Texts that seem to hold several classes each are told; a class whose name has a comma is not."""
+    root = lay_out(tmp_path, "1.png", "2.png")
+    (root / "t.csv").write_text('image,label\n1.png,cat|animal\n2.png,dog|animal\n')
+    (remark,) = list_remarks(root / "t.csv")
+    assert remark.startswith("t.csv: labels such as 'cat|animal' seem to hold several classes")
+    (root / "t.csv").write_text('image,label\n1.png,"Melanoma, in situ"\n2.png,Nevus\n')
+    assert list_remarks(root / "t.csv") == []
 
 
 def test_parquet_files_are_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,6 +277,12 @@ def test_leading_slashes_in_archives_are_dropped(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "a.tar") == {"cat/1.png": "cat", "dog/2.png": "dog"}
 
 
+def test_repeated_names_in_archives_are_remarked(tmp_path: Path) -> None:
+    """Two files of one name in an archive are both read, and a remark says so."""
+    archive = zip_names(tmp_path / "a.zip", "cat/1.png", "cat/1.png", "dog/2.png")
+    assert list_remarks(archive)[0].startswith("1 name, cat/1.png, is more than once in the archive")
+
+
 def test_tar_without_end_mark_is_read(tmp_path: Path) -> None:
     """A tar archive whose last entry is whole is read without its end mark, with a remark; a cut one is refused."""
     sink = io.BytesIO()
