@@ -46,12 +46,13 @@ _END_OF_ARCHIVE = tarfile.EOFHeaderError  # type: ignore[attr-defined]  # likewi
 
 def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a zip archive, its files sorted by path."""
-    names, remarks = zip_names.read_names(_open_zip(source).infolist())
+    listed = _open_zip(source).infolist()
+    names, remarks = zip_names.read_names(listed)
     entries = [(number, name) for number, name in enumerate(names) if not name.endswith("/")]
     files = [(number, name) for number, name in entries if not is_hidden(name)]
     labels = FileLabels(label_from, columns, [name for _, name in files], source, is_archive=True)
     yield from _list_hidden_parts(name for _, name in entries)
-    if remarks := [*remarks, *_describe_repeated_names([name for _, name in files]), *labels.remarks]:
+    if remarks := [*remarks, *_describe_repeated_names([listed[number].filename for number, _ in files]), *labels.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labelled = [(number, name, labels.find_label(name)) for number, name in sorted(files, key=lambda file: file[1])]
     for part_files in cut_parts(labelled):
@@ -142,7 +143,7 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
     if entry.external_attr >> 28 == 0xA:
         return UnreadableError("link", "an archive's links are not followed")
     if entry.flag_bits & ENCRYPTED_FLAG:
-        return UnreadableError("encrypted", "needs a password; unpack the archive, and give the folder")
+        return UnreadableError("encrypted", "is encrypted; unpack the archive with its password, and give the folder")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others zipfile can only inflate whole
         detail = f"method {entry.compress_type}; pack the archive again with Deflate, or unpack it and give the folder"
         return UnreadableError("unsupported compression", detail)
@@ -161,6 +162,7 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
 def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield a tar archive as one part, as it can only be read in its own order; its names are read beforehand."""
     names: list[str] = []
+    written_names: list[str] = []
     foreign_names: list[str] = []
     remarks: list[str] = []
     with suppress(UserError):  # of an archive that breaks off: whoever reads it says so
@@ -168,6 +170,7 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
             listed = archive
             if not entry.isdir():
                 names.append(name)
+                written_names.append(entry.name)
                 if not entry.name.isascii() and _has_foreign_bytes(entry.name):
                     foreign_names.append(name)
         if names and not _has_end_mark(listed):
@@ -178,7 +181,7 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
     yield from _list_hidden_parts(names)
     names = [name for name in names if not is_hidden(name)]
     labels = FileLabels(label_from, columns, names, source, is_archive=True)
-    remarks += [*_describe_foreign_names(foreign_names), *_describe_repeated_names(names)]
+    remarks += [*_describe_foreign_names(foreign_names), *_describe_repeated_names(written_names)]
     if remarks := [*remarks, *labels.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labels_by_name = {name: labels.find_label(name) for name in names}

@@ -185,7 +185,8 @@ def read_named_label(row: Row, columns: Columns, names: ClassNames, where: str) 
     if label.name is None and len(columns.labels) == 1:
         (column,) = columns.labels
         if names[column] and not _is_empty(row[column]):
-            words = f"{where}: labelled {row[column]}, which is the number of none of the {len(names[column] or ())} classes"
+            classes = f"{len(names[column] or ())} classes"
+            words = f"{where}: labelled {row[column]}, which is the number of none of the {classes}"
             return replace(label, objection=(NO_CLASS, words))
     return label
 

@@ -79,7 +79,7 @@ def test_number_of_no_class_is_told(tmp_path: Path) -> None:
 def test_labels_of_several_classes_are_told(tmp_path: Path) -> None:
     """Texts that seem to hold several classes each are told; a class whose name has a comma is not."""
     root = lay_out(tmp_path, "1.png", "2.png")
-    (root / "t.csv").write_text('image,label\n1.png,cat|animal\n2.png,dog|animal\n')
+    (root / "t.csv").write_text("image,label\n1.png,cat|animal\n2.png,dog|animal\n")
     (remark,) = list_remarks(root / "t.csv")
     assert remark.startswith("t.csv: labels such as 'cat|animal' seem to hold several classes")
     (root / "t.csv").write_text('image,label\n1.png,"Melanoma, in situ"\n2.png,Nevus\n')
