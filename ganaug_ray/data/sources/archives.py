@@ -52,7 +52,11 @@ def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
     files = [(number, name) for number, name in entries if not is_hidden(name)]
     labels = FileLabels(label_from, columns, [name for _, name in files], source, is_archive=True)
     yield from _list_hidden_parts(name for _, name in entries)
-    if remarks := [*remarks, *_describe_repeated_names([listed[number].filename for number, _ in files]), *labels.remarks]:
+    if remarks := [
+        *remarks,
+        *_describe_repeated_names([listed[number].filename for number, _ in files]),
+        *labels.remarks,
+    ]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labelled = [(number, name, labels.find_label(name)) for number, name in sorted(files, key=lambda file: file[1])]
     for part_files in cut_parts(labelled):
