@@ -201,5 +201,5 @@ def read_listed_file(folder: Folder, path: str, row: str) -> bytes | UnreadableE
         if BASE64_IMAGE.match(path):
             return UnreadableError("no path", f"{path[:20]}… is an image in base64; write its bytes, or a path")
         if isinstance(error, FileNotFoundError):
-            return UnreadableError("no such file", f"{row} names it")
+            return UnreadableError("cannot be read", f"there is no such file; {row} names it")
         return UnreadableError("cannot be read", error.strerror or str(error))

@@ -273,7 +273,7 @@ def test_manifest_rejects_missing_files(tmp_path: Path) -> None:
     lay_out(tmp_path, {"1.png": png(1)})
     (tmp_path / "list.csv").write_text("image,label\n1.png,cat\n2.png,cat\nhttps://example.com/3.png,dog\n")
     remark, *rows = read(tmp_path / "list.csv")
-    assert [getattr(row.content, "reason", "fine") for row in rows] == ["fine", "no such file", "address"]
+    assert [getattr(row.content, "reason", "fine") for row in rows] == ["fine", "cannot be read", "address"]
     assert remark.content.detail.startswith(
         "list.csv: 1 of 3 rows names an address, such as https://example.com/3.png in line 4, and none is fetched"
     )
