@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
@@ -13,7 +12,7 @@ from ganaug_ray.core.arrow_arrays import build_binary_array, build_text_array
 from ganaug_ray.core.storage import split_address
 from ganaug_ray.data import images, sources
 from ganaug_ray.data.sources import json_lines
-from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, RawImage, SourcePart, cut_parts
+from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import UserError
 
 BATCH_IMAGES = 256  # images that travel together, at most
@@ -118,18 +117,9 @@ def _read_files(addresses: Sequence[str]) -> Iterator[RawImage]:
 def _read_named_part(address: str, part: SourcePart) -> Iterator[RawImage]:
     try:
         for raw in part():
-            content = raw.content
-            if raw.is_beside and not _may_be_image(content):
-                content = images.UnreadableError(SIDECAR)
-            yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, content)
+            yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, raw.content)
     except UserError as error:  # an archive that breaks off: what came before it is kept
         yield RawImage(address, None, images.UnreadableError(str(error).removeprefix("data.source ")))
-
-
-def _may_be_image(content: bytes | np.ndarray | images.UnreadableError) -> bool:
-    if isinstance(content, bytes):
-        return images.is_image(content)
-    return not isinstance(content, images.UnreadableError) or content.reason != "too large"
 
 
 def find_kind(raw: RawImage) -> str:

@@ -1,4 +1,4 @@
-"""Tells image files by their signatures, and drops what is not pixels from damaged files."""
+"""Drops what is not pixels from damaged image files."""
 
 import io
 import itertools
@@ -9,44 +9,8 @@ from collections.abc import Iterator
 
 from PIL import Image, ImageChops
 
-_READABLE_SIGNATURES = {
-    "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG",
-    "GIF": rb"GIF8[79]a",
-    "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
-    "WEBP": rb"RIFF.{4}WEBP",
-    "PPM": rb"P[1-6fF]\s+(#[^\n]*\n\s*)*\d",
-    "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ",
-    "AVIF": rb".{4}ftypavi[fs]",
-}
-_OTHER_SIGNATURES = {
-    "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
-    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
-    "Photoshop": rb"8BPS\0",
-    "GIMP": rb"gimp xcf",
-    "PAM": rb"P7\n",
-    "QOI": rb"qoif",
-    "PCX": rb"\x0a[\0-\x05]\x01[\x01\x02\x04\x08]",
-    "SGI": rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]",
-    # In an atomic group, since a file of many comments would be matched in exponentially many ways.
-    "SVG": rb"(?>(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*)(<!DOCTYPE svg.*?>\s*)?<svg\b",
-    "Windows metafile": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",
-    "XPM": rb"/\* XPM \*/",
-    "CR3 camera raw": rb".{4}ftypcrx ",
-    "RAF camera raw": rb"FUJIFILMCCD-RAW",
-    "ORF camera raw": rb"IIR[OS]|MMOR",
-    "RW2 camera raw": rb"IIU\0",
-    "X3F camera raw": rb"FOVb",
-    "MRW camera raw": rb"\0MRM",
-    "OpenEXR": rb"\x76\x2f\x31\x01",
-    "Radiance HDR": rb"#\?RADIANCE|#\?RGBE",
-    "DDS": rb"DDS \x7c",
-    "ICO": rb"\x00\x00\x01\x00[\x01-\x10]\x00",
-    "FITS": rb"SIMPLE  =",
-    "DICOM": rb".{128}DICM",
-}
-_POINTER_SIGNATURES = {"Git LFS": rb"version https://git-lfs\.github\.com/spec", "git-annex": rb"/annex/objects/"}
+from ganaug_ray.data.image_formats import find_format
+
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Whoever makes a file of nothing but wrong lengths costs no more than this.
@@ -59,36 +23,6 @@ _JPEG_METADATA = {0xFE, *range(0xE1, 0xF0)} - {0xEE}
 _JPEG_END = b"\xff\xd9"
 _JPEG_FILLERS = (b"\x55" * 4096, b"\xaa" * 4096)
 _JPEG_COEFFICIENTS = 64  # of a block
-
-
-def find_format(content: bytes) -> str | None:
-    """Return the format that a file's first bytes say, as Pillow calls it, or None.
-
-    >>> find_format(b"GIF89a..."), find_format(b"<html>")
-    ('GIF', None)
-    """
-    return _match_signature(content, _READABLE_SIGNATURES)
-
-
-def find_unsupported_format(content: bytes) -> str | None:
-    """Return the name of an image format that is known and not read, or None."""
-    return _match_signature(content, _OTHER_SIGNATURES)
-
-
-def find_pointer(content: bytes) -> str | None:
-    """Return the name of the program that left a text in the place of a file, or None.
-
-    >>> find_pointer(b"version https://git-lfs.github.com/spec/v1")
-    'Git LFS'
-    """
-    return _match_signature(content, _POINTER_SIGNATURES)
-
-
-def _match_signature(content: bytes, signatures: dict[str, bytes]) -> str | None:
-    for name, signature in signatures.items():
-        if re.match(signature, content[:512], re.DOTALL):
-            return name
-    return None
 
 
 def list_repairs(content: bytes) -> Iterator[tuple[bytes, str]]:

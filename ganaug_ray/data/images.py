@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, features
+from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from ganaug_ray.core.records import ValueRange
-from ganaug_ray.data import file_repair, jpeg2000, tiff_tags
+from ganaug_ray.data import file_repair, image_formats, jpeg2000, tiff_tags
 from ganaug_ray.data.losses import GREY_MODES, divide_by_alpha, list_losses
 from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band, read_samples
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
@@ -19,10 +19,6 @@ Resize = Literal["crop", "pad", "stretch"]
 
 MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
 _PNG_BIT_DEPTH_AT = 24  # of the file's bytes, in its first chunk
-# By content, not by name. Not among them: formats that Pillow hands to other programs, such as EPS.
-READABLE_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"]
-if features.check("avif"):
-    READABLE_FORMATS.append("AVIF")
 # An image's id is the hash of its pixels; of a large JPEG's at the smallest of its scales that leaves so many a side,
 # whatever size the data set is made in.
 ID_SIDE_PX = 128
@@ -136,33 +132,26 @@ def _decode_file(
 
 
 def _open_image(content: bytes) -> ImageFile.ImageFile:
-    kind = file_repair.find_format(content)
-    if kind == "TIFF" and (raw := tiff_tags.find_camera_raw(content)):
-        raise _make_unsupported_error(raw)
+    """Open a file by its content, not by its name."""
+    kind = image_formats.find_format(content)
+    if unread := image_formats.find_unread_format(content):
+        raise UnreadableError("unsupported format", image_formats.advise_conversion(unread))
     try:
-        return Image.open(io.BytesIO(content), formats=READABLE_FORMATS)
+        return Image.open(io.BytesIO(content), formats=image_formats.READABLE_FORMATS)
     except Image.DecompressionBombError:
         raise UnreadableError("too large", f"more than {MAX_PIXELS} pixels") from None
     except Exception:  # Pillow's plugins raise many kinds on hostile bytes
         pass
-    if kind in READABLE_FORMATS:
+    if kind is not None:
         reason = f"{kind}: {_ask_decoder(content, kind)}"
         if kind == "TIFF" and (description := tiff_tags.describe_tiff(content)):
             reason += f" ({description})"
         raise UnreadableError("cannot be decoded", reason)
-    unsupported = kind or file_repair.find_unsupported_format(content)
-    if unsupported:
-        raise _make_unsupported_error(unsupported)
-    if pointer := file_repair.find_pointer(content):
+    if pointer := image_formats.find_pointer(content):
         raise UnreadableError(
             f"{pointer} pointer", "stands for a file that was not fetched; fetch it in its repository"
         )
     raise UnreadableError("not an image", f"begins with {content[:16]!r}")
-
-
-def _make_unsupported_error(kind: str) -> UnreadableError:
-    remedy = "develop it and save it as PNG, JPEG or TIFF" if "camera raw" in kind else "save it as PNG or JPEG"
-    return UnreadableError("unsupported format", f"{kind}; {remedy}")
 
 
 def _scale_transparent_value(image: Image.Image, content: bytes) -> None:
@@ -171,11 +160,6 @@ def _scale_transparent_value(image: Image.Image, content: bytes) -> None:
     if image.format == "PNG" and image.mode == "L" and isinstance(transparent, int):
         bits = content[_PNG_BIT_DEPTH_AT]
         image.info["transparency"] = transparent * 255 // (2**bits - 1)
-
-
-def is_image(content: bytes) -> bool:
-    """Whether the first bytes of a file are those of an image, of a format that is read or not."""
-    return bool(file_repair.find_format(content) or file_repair.find_unsupported_format(content))
 
 
 def _ask_decoder(content: bytes, kind: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 
-from ganaug_ray.data import file_repair
+from ganaug_ray.data.image_formats import name_image_format
 
 HOW_TO_SEND = "send the image file itself, by curl --data-binary @cat.jpg or -F images=@cat.jpg"
 HOW_TO_SEND_FORM = (
@@ -23,7 +23,6 @@ _PLAIN_PPM = rb"P[1-3]\s+((#[^\n]*\n\s*)*\d+\s+){2}(#[^\n]*\n\s*)*\d"
 
 # Tried in this order; the last ones are those that others may look like.
 _SIGNS = {
-    "a PDF": rb"%PDF-",
     "a ZIP archive": rb"PK\x03\x04",
     "a data: URI": rb"data:",
     "an address, and none is fetched": rb"[a-zA-Z][a-zA-Z0-9+.-]{1,20}://",
@@ -76,4 +75,4 @@ def _find_base64_image(content: bytes) -> str | None:
     if not re.fullmatch(rb"[A-Za-z0-9+/]{16,}", letters):
         return None
     start = base64.b64decode(letters[: len(letters) // 4 * 4])
-    return file_repair.find_format(start) or file_repair.find_unsupported_format(start)
+    return name_image_format(start)

@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from ganaug_ray.data.images import is_image
+from ganaug_ray.data.image_formats import name_image_format
 from ganaug_ray.data.sources.paths import is_image_name
 from ganaug_ray.serve.body_kinds import HOW_TO_SEND, HOW_TO_SEND_FORM, is_text
 from ganaug_ray.serve.image_input import RequestImage
@@ -114,7 +114,7 @@ class FormPart:
     @property
     def looks_like_image(self) -> bool:
         """Whether it begins as an image does, or its file is called as one."""
-        return is_image(self.content) or is_image_name(self.file)
+        return name_image_format(self.content) is not None or is_image_name(self.file)
 
     def describe(self, number: int) -> str:
         """Return the name of an image in messages; ``number`` is its place among the images."""

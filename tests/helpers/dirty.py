@@ -21,7 +21,7 @@ CORNERS = 4  # of a photograph, each a picture of its own
 PDF = b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\nendobj\ntrailer\n<< /Root 1 0 R >>\n%%EOF\n"
 TINY = ((4, 4), (7, 200), (200, 7), (1, 1), (2, 9))
 PAGE = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>Not Found</body></html>\n"
-SCAN_REASONS = ("not an image", "not an image", "not an image", "unsupported format", "not an image")
+SCAN_REASONS = ("unsupported format", "not an image", "not an image", "unsupported format", "unsupported format")
 DRAWING = b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><circle cx="32" cy="32" r="20"/></svg>\n'
 SCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n"
 LEFT_BEHIND = (".DS_Store", "cat/.DS_Store", "cat/._cat.1.jpg", "cat/Thumbs.db", "dog/desktop.ini", "dog/.cache/1.jpg")

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image
 from sklearn.datasets import load_sample_images
 
-from ganaug_ray.data import images
+from ganaug_ray.data import image_formats, images
 from tests.helpers import fuzz, reference_decoder
 from tests.helpers.image_files import encode, exif, insert_chunk, insert_segment, png16, png_chunk, pnm, tiff
 
@@ -33,7 +33,7 @@ FORMAT_MODES = {
     "JPEG2000": ("L", "LA", "RGB", "RGBA"),
     "GIF": ("L", "P", "RGB"),
 }
-if "AVIF" in images.READABLE_FORMATS:
+if "AVIF" in image_formats.READABLE_FORMATS:
     FORMAT_MODES["AVIF"] = ("RGB", "RGBA")
 # Pillow opens none of these; the reason of their rejection says what to save them as.
 REFUSED_KINDS = ("double TIFF", "inverted TIFF, >")

@@ -19,7 +19,7 @@ from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, staging, visual_issues
 from ganaug_ray.data.losses import FULLY_TRANSPARENT
 from ganaug_ray.data.sources import RawImage
-from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SIDECAR, SINGLE_COLOUR, PartReader
+from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SINGLE_COLOUR, PartReader
 
 NOTE_SEPARATOR = "; "
 
@@ -168,8 +168,6 @@ def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | No
     try:
         decoded = _decode_raw(raw, config.image_size, value_range)
     except images.UnreadableError as error:
-        if raw.is_beside and error.reason in ("empty", "not an image", "too large", "unsupported format"):
-            return row | {"reason": SIDECAR}, None
         if error.span:
             row |= error.span._asdict()
         return row | {"reason": error.reason, "detail": error.detail}, None

@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK, UNLABELLED
+from ganaug_ray.data.sources.label_text import is_number
+from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK, RAW_BESIDE, UNLABELLED, UNREAD_BESIDE
 
 MAX_PAIRS = 3  # named in a sentence, or in sentences of a kind
 
 
 def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
-    """Say how many links were not followed, and how many hidden files and images without labels were not used.
+    """Say how many links were not followed, and how many hidden files, copies and images without labels were not used.
 
     >>> describe_passed_over({"hidden file or folder": 3, "sidecar file": 2})
     ['3 hidden files or folders whose names begin with a dot were passed over; rename those that are images to be used']
@@ -23,6 +24,10 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
     if n := passed_over.get(LINK_BACK):
         links = format_count(n, "link leads", "links lead")
         sentences.append(f"{links} back to folders that are read anyway, and not followed")
+    if n := passed_over.get(RAW_BESIDE):
+        sentences.append(_describe_copies(n, "camera raw", "camera raws"))
+    if n := passed_over.get(UNREAD_BESIDE):
+        sentences.append(_describe_copies(n, "file in a format that is not read", "files in formats that are not read"))
     if n := passed_over.get(HIDDEN):
         names = "whose name begins with a dot was" if n == 1 else "whose names begin with a dot were"
         remedy = "rename it if it is to be used" if n == 1 else "rename those that are images to be used"
@@ -36,6 +41,11 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
             f"{was} passed over; name that folder in data.unlabelled to use them"
         )
     return sentences
+
+
+def _describe_copies(n: int, one: str, many: str) -> str:
+    verb = "lies beside an image of the same name and was" if n == 1 else "lie beside images of the same name and were"
+    return f"{format_count(n, one, many)} {verb} passed over, since the images are used"
 
 
 def describe_lost_classes(classes: Sequence[str], rejected: pa.Table) -> list[str]:
@@ -73,4 +83,25 @@ def describe_similar_names(classes: Sequence[str]) -> list[str]:
     return [
         f"{'; '.join(pairs[:MAX_PAIRS])}{more} are two classes whose names are almost the same; "
         "give both one name if they are one"
+    ]
+
+
+def describe_numbered_classes(classes: Sequence[str]) -> list[str]:
+    """Say which classes are called by a number beside others that have names.
+
+    Classes of digits and letters are none of these.
+
+    >>> describe_numbered_classes(["0", "1", "a", "b"])
+    []
+    """
+    numbers = [name for name in classes if is_number(name)]
+    words = [name for name in classes if len(name) > 1 and not is_number(name)]
+    if not numbers or not words:
+        return []
+    verb = f", {numbers[0]}, is called by a number"
+    if len(numbers) > 1:
+        verb = f", such as {numbers[0]}, are called by numbers"
+    return [
+        f"{format_count(len(numbers), 'class', 'classes')}{verb} and others, such as {words[0]}, by names; "
+        "if a number stands for one of the names, write the name in its place"
     ]

@@ -27,6 +27,7 @@ from pyarrow.fs import FileType
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import web
+from ganaug_ray.data.sources.companions import settle_companion
 from ganaug_ray.data.sources.paths import find_split, name_split, strip_query
 from ganaug_ray.data.sources.raw import PartReader, RawImage, SourcePart
 from ganaug_ray.errors import UserError
@@ -86,7 +87,7 @@ def _find_split_of_source(source: str) -> str | None:
 
 def _read_part(source: str, split: str | None, read: PartReader) -> Iterator[RawImage]:
     for raw in read():
-        yield replace(raw, provenance=source, split=raw.split or split)
+        yield settle_companion(replace(raw, provenance=source, split=raw.split or split))
 
 
 def _choose_reader(source: str) -> SourceReader:

@@ -9,6 +9,7 @@ import io
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from tarfile import HeaderError  # the method that raises it calls its archive tarfile
@@ -37,6 +38,7 @@ from ganaug_ray.data.sources.raw import (
 from ganaug_ray.errors import UserError
 
 MAX_ENTRIES = 500_000
+ENCRYPTED_FLAG = 1  # of an entry of a zip archive
 READ_AHEAD_BYTES = 1024**2  # bytes: on an object store each read is a request
 _NO_HEADER = tarfile.EmptyHeaderError  # type: ignore[attr-defined]  # typeshed lacks both
 _END_OF_ARCHIVE = tarfile.EOFHeaderError  # type: ignore[attr-defined]  # likewise
@@ -44,18 +46,34 @@ _END_OF_ARCHIVE = tarfile.EOFHeaderError  # type: ignore[attr-defined]  # likewi
 
 def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a zip archive, its files sorted by path."""
-    names, remarks = zip_names.read_names(_open_zip(source).infolist())
+    listed = _open_zip(source).infolist()
+    names, remarks = zip_names.read_names(listed)
     entries = [(number, name) for number, name in enumerate(names) if not name.endswith("/")]
     files = [(number, name) for number, name in entries if not is_hidden(name)]
-    labels = FileLabels(label_from, columns, [name for _, name in files])
+    labels = FileLabels(label_from, columns, [name for _, name in files], source, is_archive=True)
     yield from _list_hidden_parts(name for _, name in entries)
-    if remarks := [*remarks, *labels.remarks]:
+    if remarks := [
+        *remarks,
+        *_describe_repeated_names([listed[number].filename for number, _ in files]),
+        *labels.remarks,
+    ]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labelled = [(number, name, labels.find_label(name)) for number, name in sorted(files, key=lambda file: file[1])]
     for part_files in cut_parts(labelled):
         splits = collect_splits(label for _, _, label in part_files)
         images = count_images((name, label) for _, name, label in part_files)
         yield SourcePart(functools.partial(_read_zip, source, part_files), splits, images)
+
+
+def _describe_repeated_names(names: Sequence[str]) -> list[str]:
+    """Say which files are more than once in an archive: whoever unpacks it is left with the last of each."""
+    repeated = [name for name, n in Counter(names).items() if n > 1]
+    if not repeated:
+        return []
+    return [
+        f"{zip_names.count_names(repeated)} more than once in the archive, and all files of that name are read; if "
+        "only the last is meant, unpack the archive and give the folder"
+    ]
 
 
 def _list_hidden_parts(names: Iterable[str]) -> Iterator[SourcePart]:
@@ -128,8 +146,11 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
         return problem
     if entry.external_attr >> 28 == 0xA:
         return UnreadableError("link", "an archive's links are not followed")
+    if entry.flag_bits & ENCRYPTED_FLAG:
+        return UnreadableError("encrypted", "is encrypted; unpack the archive with its password, and give the folder")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others zipfile can only inflate whole
-        return UnreadableError("damaged in the archive", "is compressed in a way that is not read")
+        detail = f"method {entry.compress_type}; pack the archive again with Deflate, or unpack it and give the folder"
+        return UnreadableError("unsupported compression", detail)
     try:
         with archive.open(entry) as stream:
             content = stream.read(MAX_IMAGE_BYTES + 1)  # the size an entry declares may be a lie
@@ -145,6 +166,7 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
 def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield a tar archive as one part, as it can only be read in its own order; its names are read beforehand."""
     names: list[str] = []
+    written_names: list[str] = []
     foreign_names: list[str] = []
     remarks: list[str] = []
     with suppress(UserError):  # of an archive that breaks off: whoever reads it says so
@@ -152,6 +174,7 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
             listed = archive
             if not entry.isdir():
                 names.append(name)
+                written_names.append(entry.name)
                 if not entry.name.isascii() and _has_foreign_bytes(entry.name):
                     foreign_names.append(name)
         if names and not _has_end_mark(listed):
@@ -161,8 +184,9 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
             )
     yield from _list_hidden_parts(names)
     names = [name for name in names if not is_hidden(name)]
-    labels = FileLabels(label_from, columns, names)
-    if remarks := [*remarks, *_describe_foreign_names(foreign_names), *labels.remarks]:
+    labels = FileLabels(label_from, columns, names, source, is_archive=True)
+    remarks += [*_describe_foreign_names(foreign_names), *_describe_repeated_names(written_names)]
+    if remarks := [*remarks, *labels.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labels_by_name = {name: labels.find_label(name) for name in names}
     yield SourcePart(functools.partial(_read_tar, source, labels_by_name), collect_splits(labels_by_name.values()))

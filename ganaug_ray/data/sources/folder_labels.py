@@ -3,26 +3,21 @@
 Usually the innermost folder is the class. Above it may stand a split (train/cat), below it too (cat/train), or a
 folder that only says what it holds (cat/images); folders of masks and annotations beside images are no classes, and
 neither is a folder of images without labels beside splits. A class folder may be divided further (cat/images and
-cat/crops, or cat/1.jpg and cat/more/2.jpg): then it is the class, and not what lies in it.
+cat/crops, or cat/1.jpg and cat/more/2.jpg): then it is the class, and not what lies in it. Where some classes lie a
+level deeper than others, nobody can know which are meant.
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
+from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS, UNLABELLED_FOLDERS, FolderTree, is_plain, join_path
 from ganaug_ray.data.sources.label_text import make_path_class
 from ganaug_ray.data.sources.masks import MASK_ENDING, SIDECAR_FOLDERS
 from ganaug_ray.data.sources.paths import name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
-IMAGE_FOLDERS = frozenset((
-    "images", "image", "imgs", "img", "jpg", "jpeg", "jpegs", "jpegimages", "png", "pngs", "pictures", "photos",
-    "frames", "data", "raw", "original", "originals", "crop", "crops", "cropped", "resized", "processed", "augmented",
-    "thumbnail", "thumbnails", "thumbs", "patches", "tiles",
-))  # fmt: skip
 MAX_NAMED = 3  # folders, in a sentence
-MIN_DIRECT_SHARE = 0.1  # of the images below a class folder; fewer beside other folders are previews and the like
-UNLABELLED_FOLDERS = frozenset(("unlabeled", "unlabelled", "unlabeled_data", "unlabelled_data", "seg_pred"))
 
 
 class FolderLabels:
@@ -35,24 +30,8 @@ class FolderLabels:
 
     def __init__(self, paths: Collection[str], remedy: str = "") -> None:
         self._remedy = remedy
-        # folder -> the folders right below it that hold images, at any depth
-        self._children: dict[str, set[str]] = defaultdict(set)
         self._labels: dict[str, Label] = {}
-        self._folders = Counter(path.rpartition("/")[0] for path in paths)  # with the number of images right in them
-        self._images_below: Counter[str] = Counter()  # at any depth
-        self._divided: dict[str, bool] = {}
-        for folder, images in self._folders.items():
-            self._images_below[folder] += images
-            for at, letter in enumerate(folder):
-                if letter == "/":
-                    self._images_below[folder[:at]] += images
-            while folder:
-                parent, _, name = folder.rpartition("/")
-                if name in self._children[parent]:
-                    break
-                self._children[parent].add(name)
-                folder = parent
-
+        self._tree = FolderTree(paths)
         self._spellings = self._unify_spellings()  # of a class -> the one that stands for it
 
     def find_label(self, path: str) -> Label:
@@ -83,7 +62,7 @@ class FolderLabels:
     def _unify_spellings(self) -> dict[str, str]:
         """Find classes whose names differ by case or separators alone, each in a split of its own."""
         splits_by_name: dict[str, set[str | None]] = defaultdict(set)
-        for folder in self._folders:
+        for folder in self._tree.folders:
             label = self._find_label_as_written(folder)
             if label.name is not None:
                 splits_by_name[label.name].add(label.split)
@@ -97,22 +76,47 @@ class FolderLabels:
                 spellings |= dict.fromkeys(names[1:], names[0])
         return spellings
 
+    def find_other_level(self) -> str | None:
+        """Say which two folders may be classes and lie on different levels; None where all classes lie on one.
+
+        It is part of a sentence: what was found, and what to do.
+        """
+        found = self._tree.find_other_level()
+        if found is None:
+            return None
+        inner, outer = found
+        *_, above, name = inner.split("/")
+        return (
+            f"found images in {inner} and in {outer}, so either {above} or {name} may be meant as a class; give "
+            "the one folder that holds all classes, move them side by side, or list the labels in a table "
+            "(data.label_from: {csv: …})"
+        )
+
     def describe_nesting(self) -> list[str]:
-        """Say which class folders are divided further, and which lie in several others that could be the classes."""
+        """Say which class folders are divided further, and which lie in others that could be the classes."""
         divided = set()
         outer_names: dict[str, set[str]] = defaultdict(set)
-        for folder in self._folders:
+        kinds = set()
+        for folder in self._tree.folders:
             if ".." in folder.split("/"):  # in an archive; it is not read
                 continue
-            whole = self._find_divided(folder)
+            whole = self._tree.find_divided(folder)
             if whole is not None:
                 divided |= {folder} if folder != whole and self.find_label(f"{folder}/").name else set()
                 continue
             parent, _, name = folder.rpartition("/")
             outer = parent.rpartition("/")[2]
-            if outer and _is_plain(outer) and _is_plain(name):
+            if not (outer and is_plain(outer)):
+                continue
+            if is_plain(name):
                 outer_names[outer].add(name)
-        return [*_describe_divided(sorted(divided)), *_describe_outer_folders(outer_names)]
+            elif name.lower() in IMAGE_FOLDERS and self._has_class_beside(parent, name):
+                kinds.add(folder)
+        return [
+            *_describe_divided(sorted(divided)),
+            *_describe_outer_folders(outer_names),
+            *_describe_kinds(sorted(kinds)),
+        ]
 
     def _find_folder_label(self, folder: str) -> Label:
         if not folder:
@@ -128,7 +132,7 @@ class FolderLabels:
                 return Label(None, (SIDECAR, f"lies in {name}, beside the images that it is about"), split)
             if self._is_unlabelled(parent, name):
                 return Label(None, (UNLABELLED, f"lies in {name}, beside the splits"), split)
-        divided = self._find_divided(folder)
+        divided = self._tree.find_divided(folder)
         if divided is not None:
             return Label(make_path_class(divided.rpartition("/")[2]), None, split)
         for at in reversed(range(len(parts))):
@@ -144,8 +148,8 @@ class FolderLabels:
             return True
         if name.lower() not in SIDECAR_FOLDERS or self._has_class_beside(parent, name):
             return False
-        beside = {child.lower() for child in self._children[parent]}
-        return bool(beside & IMAGE_FOLDERS) or parent in self._folders
+        beside = {child.lower() for child in self._tree.list_children(parent)}
+        return bool(beside & IMAGE_FOLDERS) or parent in self._tree.folders
 
     def _is_called_as_of_images(self, parent: str, name: str) -> bool:
         """Whether it is train_masks beside train, or images_gt beside images; face_mask beside face may be a class."""
@@ -153,72 +157,42 @@ class FolderLabels:
         if ending is None or ending[2]:
             return False
         stem = name[: ending.start()]
-        return stem in self._children[parent] and (name_split(stem) is not None or stem.lower() in IMAGE_FOLDERS)
+        if stem not in self._tree.list_children(parent):
+            return False
+        return name_split(stem) is not None or stem.lower() in IMAGE_FOLDERS
 
     def _mirrors_images(self, parent: str, name: str) -> bool:
         """Whether it has the class folders of images that lie beside it, whatever else does."""
         if name.lower() not in SIDECAR_FOLDERS:
             return False
-        own_classes = self._list_children(parent, name)
-        siblings = [sibling for sibling in self._children[parent] if sibling.lower() in IMAGE_FOLDERS]
-        return any(own_classes & self._list_children(parent, sibling) for sibling in siblings)
-
-    def _list_children(self, parent: str, name: str) -> set[str]:
-        return self._children.get(f"{parent}/{name}".lstrip("/"), set())
+        own_classes = self._tree.list_children(join_path(parent, name))
+        siblings = [sibling for sibling in self._tree.list_children(parent) if sibling.lower() in IMAGE_FOLDERS]
+        return any(own_classes & self._tree.list_children(join_path(parent, sibling)) for sibling in siblings)
 
     def _is_unlabelled(self, parent: str, name: str) -> bool:
         """Whether a folder beside splits is called as one of images without labels is."""
-        return name.lower() in UNLABELLED_FOLDERS and any(map(name_split, self._children[parent]))
+        return name.lower() in UNLABELLED_FOLDERS and any(map(name_split, self._tree.list_children(parent)))
 
     def _is_class(self, parent: str, name: str, below: str) -> bool:
         """Whether a folder is a class; ``below`` is the folder in it that the image lies in, if any."""
         if self._has_class_beside(parent, name):
             return True
         is_in_split = name_split(parent.rpartition("/")[2]) is not None
-        return _is_plain(name) and (not below or is_in_split or self._has_twin_beside(parent, name, below))
+        return is_plain(name) and (not below or is_in_split or self._has_twin_beside(parent, name, below))
 
     def _has_class_beside(self, parent: str, name: str) -> bool:
         """Whether another folder beside this one is a class: then this one is too, whatever its name."""
-        return not self._is_divided(parent) and any(
-            _is_plain(sibling) for sibling in self._children[parent] if sibling != name
-        )
-
-    def _find_divided(self, folder: str) -> str | None:
-        """Return the outermost folder that is a divided class, of one and those that it lies in; None if none is."""
-        ends = [at for at, letter in enumerate(folder) if letter == "/"]
-        return next((folder[:end] for end in [*ends, len(folder)] if self._is_divided(folder[:end])), None)
-
-    def _is_divided(self, folder: str) -> bool:
-        """Whether a folder is a class, and others that it holds are parts of that class.
-
-        So it is beside other classes if it holds images itself, or a folder such as images that others hold too.
-        """
-        if folder not in self._divided:
-            self._divided[folder] = bool(self._children.get(folder)) and self._is_whole_class(folder)
-        return self._divided[folder]
-
-    def _is_whole_class(self, folder: str) -> bool:
-        parent, _, name = folder.rpartition("/")
-        if not _is_plain(name):
-            return False
-        siblings = [f"{parent}/{other}".lstrip("/") for other in self._children[parent] - {name} if _is_plain(other)]
-        parts = {child for child in self._children[folder] if child.lower() in IMAGE_FOLDERS}
-        parts = {child for child in parts if f"{folder}/{child}" in self._folders}
-        if parts and any(
-            sibling in self._folders or parts & self._children.get(sibling, set()) for sibling in siblings
-        ):
-            return True
-        is_large = self._folders[folder] >= MIN_DIRECT_SHARE * self._images_below[folder] > 0
-        return is_large and any(sibling in self._folders for sibling in siblings)
+        siblings = self._tree.list_siblings(join_path(parent, name))
+        return not self._tree.is_divided(parent) and any(map(is_plain, siblings))
 
     def _has_twin_beside(self, parent: str, name: str, below: str) -> bool:
         """Whether another folder beside this one holds a folder of the same name, and is no split."""
-        siblings = [sibling for sibling in self._children[parent] if sibling != name and name_split(sibling) is None]
-        return any(below in self._list_children(parent, sibling) for sibling in siblings)
+        siblings = [sibling for sibling in self._tree.list_siblings(join_path(parent, name)) if not name_split(sibling)]
+        return any(below in self._tree.list_children(join_path(parent, sibling)) for sibling in siblings)
 
 
 def _describe_divided(folders: list[str]) -> list[str]:
-    unusual = [folder for folder in folders if _is_plain(folder.rpartition("/")[2])]
+    unusual = [folder for folder in folders if is_plain(folder.rpartition("/")[2])]
     if not unusual:
         return []
     verb = "folder lies in a class folder and is" if len(unusual) == 1 else "folders lie in class folders and are"
@@ -243,8 +217,12 @@ def _describe_outer_folders(names: Mapping[str, set[str]]) -> list[str]:
     ]
 
 
-def _is_plain(name: str) -> bool:
-    """Whether nothing but a class is meant by a folder's name."""
-    lower = name.lower()
-    is_other = lower in IMAGE_FOLDERS or lower in SIDECAR_FOLDERS or lower in UNLABELLED_FOLDERS
-    return not is_other and name_split(name) is None
+def _describe_kinds(folders: list[str]) -> list[str]:
+    """Say which folders are called as a kind of images and are taken for classes, since others beside them are."""
+    if not folders:
+        return []
+    parent, _, name = folders[0].rpartition("/")
+    return [
+        f"{name} in {parent} is taken for a class, as a folder beside it is one; if {parent.rpartition('/')[2]} is the "
+        "class, list the labels in a table (data.label_from: {csv: …})"
+    ]

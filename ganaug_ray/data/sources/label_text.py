@@ -6,6 +6,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -45,6 +46,17 @@ def make_class_name(value: Any) -> str | None:
     if isinstance(value, dict | list | tuple):
         raise ValueError("holds several values")
     return str(value)
+
+
+def is_number(cell: Any) -> bool:
+    """Whether a label is a number, maybe as text.
+
+    >>> [is_number(cell) for cell in (3, 1.0, "2", b"4", "cat", "B2")]
+    [True, True, True, True, False, False]
+    """
+    with suppress(ValueError):  # bytes that are no text
+        return re.fullmatch(r"-?\d+(\.\d+)?", make_class_name(cell) or "") is not None
+    return False
 
 
 def make_path_class(text: str | None) -> str | None:

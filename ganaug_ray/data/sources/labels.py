@@ -17,6 +17,7 @@ from ganaug_ray.data.sources.metadata_labels import METADATA_NAMES, MetadataLabe
 from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.table_labels import TableLabels
+from ganaug_ray.errors import UserError
 
 FindLabel = Callable[[str], Label]
 TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES)
@@ -29,17 +30,23 @@ class FileLabels:
         label_from: where they come from; None: no file has one.
         columns: of a table of labels.
         paths: of all files but hidden ones, as the source has them.
-        folder: the source, where a table in it could be read; else empty.
+        source: the source.
+        is_archive: whether it is one, so that no table in it is read.
 
     Attributes:
         remarks: what is to be known of them, a sentence each.
 
     Raises:
-        UserError: the table of labels cannot be read.
+        UserError: the table of labels cannot be read, or nobody can know which folders are the classes.
     """
 
     def __init__(
-        self, label_from: LabelFrom | None, columns: ColumnsConfig, paths: Sequence[str], folder: str = ""
+        self,
+        label_from: LabelFrom | None,
+        columns: ColumnsConfig,
+        paths: Sequence[str],
+        source: str = "",
+        is_archive: bool = False,
     ) -> None:
         self.remarks: list[str] = []
         self._beside = find_files_beside(map(normalize_path, paths))
@@ -54,7 +61,7 @@ class FileLabels:
             self.remarks += table.remarks
             self._find = table.find_label
         else:
-            self._find = self._make_folder_labeller(columns, paths, images, folder)
+            self._find = self._make_folder_labeller(columns, paths, images, source, is_archive)
 
     def find_label(self, path: str) -> Label:
         """Return the label of a file."""
@@ -63,13 +70,16 @@ class FileLabels:
         return replace(label, is_beside=True) if path in self._beside else label
 
     def _make_folder_labeller(
-        self, columns: ColumnsConfig, paths: Sequence[str], images: Sequence[str], folder: str
+        self, columns: ColumnsConfig, paths: Sequence[str], images: Sequence[str], source: str, is_archive: bool
     ) -> FindLabel:
+        folder = "" if is_archive else source
         metadata_paths = paths if any(path.rpartition("/")[2] in METADATA_NAMES for path in paths) and folder else []
         asides = _list_asides(images, find_masks(images)) if metadata_paths else {}
         metadata = MetadataLabels(folder, columns, metadata_paths, images, asides)
         rest = [path for path in images if metadata.find_label(path) is None]
         folder_labels = FolderLabels(rest, _suggest_table(folder, paths) if folder else "")
+        if levels := folder_labels.find_other_level():
+            raise UserError(f"data.source {source}: {levels}")
         self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
         self.remarks += [*folder_labels.describe_nesting(), *folder_labels.describe_spellings()]
         masks = find_masks(rest)

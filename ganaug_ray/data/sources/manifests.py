@@ -13,8 +13,9 @@ from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.label_tables import TableRow, read_table
+from ganaug_ray.data.sources.masks import find_listed_masks
 from ganaug_ray.data.sources.path_matching import PathIndex, is_same_spelling
-from ganaug_ray.data.sources.paths import find_outer_folder, find_split
+from ganaug_ray.data.sources.paths import find_outer_folder, find_split, is_address
 from ganaug_ray.data.sources.raw import (
     LABEL_CONFLICT,
     Label,
@@ -26,7 +27,12 @@ from ganaug_ray.data.sources.raw import (
     make_remarks,
     open_file,
 )
-from ganaug_ray.data.sources.table_remarks import describe_moved_images
+from ganaug_ray.data.sources.table_remarks import (
+    DOWNLOAD,
+    describe_addresses,
+    describe_listed_masks,
+    describe_moved_images,
+)
 from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
 from ganaug_ray.errors import UserError
 
@@ -38,10 +44,13 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     if web.is_url(source):
         raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
     table = read_table(source, columns, with_labels=label_from is not None)
-    _refuse_addresses(source, table.rows)
     folder, name = open_file(source)
-    located = locate_files(source, folder, name, {row.image for row in table.rows if row.image})
-    if remarks := [*table.remarks, *located.remarks]:
+    images = [(row.image, f"line {row.line}") for row in table.rows if row.image]
+    paths = {path for path, _ in images}
+    addresses = describe_listed_addresses(f"data.source {source}", images, name)
+    located = locate_files(source, folder, name, paths)
+    masks = describe_listed_masks(find_listed_masks(paths), name)
+    if remarks := [*table.remarks, *addresses, *located.remarks, *masks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     rows = [_locate_image(row, located.files.get(row.image, ())) for row in table.rows]
     outer_folder = find_outer_folder((row.image for row in rows), str(folder.local_path or folder.path))
@@ -55,14 +64,24 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
         yield SourcePart(functools.partial(_read_listed, source, part_rows), splits, len(part_rows))
 
 
-def _refuse_addresses(source: str, rows: Sequence[TableRow]) -> None:
-    """Raise an error if a table names nothing but images on the web."""
-    images = [row.image for row in rows if row.image]
-    if images and all(image.startswith(("http://", "https://")) for image in images):
+def describe_listed_addresses(where: str, images: Sequence[tuple[str, str]], table: str) -> list[str]:
+    """Say how many of a table's images are addresses.
+
+    Args:
+        where: what to call the table in an error.
+        images: path or address, and what its row is called.
+        table: its name.
+
+    Raises:
+        UserError: they all are.
+    """
+    addresses = [(path, row) for path, row in images if is_address(path)]
+    if addresses and len(addresses) == len(images):
         raise UserError(
-            f"data.source {source}: its images are addresses, such as {images[0]:.100}, and none is fetched; download "
-            "them beside the table, and name their files in it (data.columns: {image: ...} names the column)"
+            f"{where}: its images are addresses, such as {addresses[0][0]:.100} in {addresses[0][1]}, and none is "
+            f"fetched; {DOWNLOAD}"
         )
+    return describe_addresses(addresses, len(images), table)
 
 
 def _add_split(row: TableRow, outer_folder: str) -> TableRow:
@@ -107,7 +126,7 @@ def locate_files(source: str, folder: Folder, table: str, paths: Set[str]) -> Lo
     Raises:
         UserError: the folder cannot be listed, and no path holds.
     """
-    own_paths = {path for path in paths if "://" not in path}
+    own_paths = {path for path in paths if not is_address(path)}
     if folder.local_path is not None:
         missing = _list_missing(folder.local_path, own_paths)
         files = _list_files(source, folder, missing == own_paths) if missing else []
@@ -167,13 +186,13 @@ def _read_listed(source: str, rows: Sequence[TableRow]) -> Iterator[RawImage]:
             assert row.label.objection is not None
             yield make_image(f"{name}#{row.line}", row.label, UnreadableError("no image", row.label.objection[1]))
         else:
-            yield make_image(row.image, row.label, read_listed_file(folder, row.image))
+            yield make_image(row.image, row.label, read_listed_file(folder, row.image, f"{name} line {row.line}"))
 
 
-def read_listed_file(folder: Folder, path: str) -> bytes | UnreadableError:
-    """Return the content of an image that a table names, or why there is none."""
-    if "://" in path:
-        return UnreadableError("unsafe path", "a manifest's images lie beside it; none is fetched")
+def read_listed_file(folder: Folder, path: str, row: str) -> bytes | UnreadableError:
+    """Return the content of an image that a row of a table names, or why there is none."""
+    if is_address(path):
+        return UnreadableError("address", f"{row} names {path:.100}, and no address is fetched")
     try:
         if path.startswith("/") and folder.local_path is not None:
             return Folder.from_uri("/").read_bytes(path.lstrip("/"))
@@ -181,4 +200,6 @@ def read_listed_file(folder: Folder, path: str) -> bytes | UnreadableError:
     except OSError as error:
         if BASE64_IMAGE.match(path):
             return UnreadableError("no path", f"{path[:20]}… is an image in base64; write its bytes, or a path")
+        if isinstance(error, FileNotFoundError):
+            return UnreadableError("cannot be read", f"there is no such file; {row} names it")
         return UnreadableError("cannot be read", error.strerror or str(error))

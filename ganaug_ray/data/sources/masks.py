@@ -68,6 +68,11 @@ def find_masks_in_folders(paths: Collection[str]) -> dict[str, str]:
     return masks
 
 
+def find_listed_masks(paths: Collection[str]) -> set[str]:
+    """Find the images in a list that are called as masks of others in it."""
+    return find_masks(paths).keys() | find_masks_in_folders(paths).keys()
+
+
 def label_masks(masks: Mapping[str, str]) -> dict[str, Label]:
     """Return the label of each mask, which says that it is none of an image."""
     return {

@@ -2,7 +2,6 @@
 
 import functools
 import json
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,11 +11,19 @@ import pyarrow as pa
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.images import UnreadableError
+from ganaug_ray.data.sources.class_numbers import share_class_names
 from ganaug_ray.data.sources.columns import Columns, choose_columns
-from ganaug_ray.data.sources.manifests import make_ambiguous_label, read_listed_file
-from ganaug_ray.data.sources.parquet_listing import ClassNames, TableValues, extract_path, list_rows, name_classes
+from ganaug_ray.data.sources.manifests import describe_listed_addresses, make_ambiguous_label, read_listed_file
+from ganaug_ray.data.sources.parquet_listing import (
+    ClassNames,
+    TableRows,
+    TableValues,
+    extract_path,
+    list_rows,
+    read_named_label,
+    read_rows,
+)
 from ganaug_ray.data.sources.paths import find_split
 from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file, refuse_pointer
 from ganaug_ray.data.sources.table_file import ARROW_SUFFIX, TableFile, open_table_file
@@ -41,29 +48,36 @@ def list_shard_parts(
     """
     table_name = source.rstrip("/").rpartition("/")[2]
     with_labels = label_from is not None
-    names_by_shard, name_remarks = _read_shard_names(source, shards, columns, with_labels)
+    tables = {shard: _read_rows(source, shard, columns, with_labels) for shard in shards}
+    names_by_shard, name_remarks = share_class_names(source, tables)
     remarks: dict[str, None] = dict.fromkeys(name_remarks)
     values = TableValues()
     for shard in shards:
-        with _open_table(source, shard) as table:
-            chosen = _choose_columns(table.schema, columns, _name_table(source, shard), with_labels)
-            class_names = names_by_shard[shard]
-            if any(class_names[column] for column in chosen.labels):
-                chosen = replace(chosen, has_named_classes=True)
-            folder, name = _locate_table(source, shard)
-            listing = list_rows(source, folder, name, table, chosen, class_names)
-            remarks |= dict.fromkeys([*chosen.describe_choice(table_name), *listing.remarks])
-            values = values.add(listing.values)
-            first = 0
-            for group, images in enumerate(table.group_rows):
-                files = listing.files[group]
-                read = functools.partial(
-                    _read_group, source, shard, group, first, chosen, class_names, files, listing.outer_folder
-                )
-                yield SourcePart(read, listing.splits[group], images)
-                first += images
+        rows = tables.pop(shard)  # whose paths may be millions
+        chosen, class_names = rows.columns, names_by_shard[shard]
+        if any(class_names[column] for column in chosen.labels):
+            chosen = replace(chosen, has_named_classes=True)
+        folder, name = _locate_table(source, shard)
+        addresses = describe_listed_addresses(_name_table(source, shard), rows.name_images(), name)
+        listing = list_rows(source, folder, name, replace(rows, columns=chosen, class_names=class_names))
+        remarks |= dict.fromkeys([*chosen.describe_choice(table_name), *addresses, *listing.remarks])
+        values = values.add(listing.values)
+        first = 0
+        for group, images in enumerate(rows.group_rows):
+            files = listing.files[group]
+            read = functools.partial(
+                _read_group, source, shard, group, first, chosen, class_names, files, listing.outer_folder
+            )
+            yield SourcePart(read, listing.splits[group], images)
+            first += images
     if all_remarks := [*remarks, *values.describe(table_name)]:
         yield SourcePart(functools.partial(make_remarks, source, all_remarks), frozenset(), 0)
+
+
+def _read_rows(source: str, shard: str, setting: ColumnsConfig, with_labels: bool) -> TableRows:
+    with _open_table(source, shard) as table:
+        columns = _choose_columns(table.schema, setting, _name_table(source, shard), with_labels)
+        return read_rows(table, columns, _read_class_names(table.schema, columns))
 
 
 def _locate_table(source: str, shard: str) -> tuple[Folder, str]:
@@ -119,45 +133,6 @@ def _read_class_names(schema: pa.Schema, columns: Columns) -> ClassNames:
     return {column: features.get(column, {}).get("names") for column in columns.label_and_split_names}
 
 
-def _read_shard_names(
-    source: str, shards: Sequence[str], setting: ColumnsConfig, with_labels: bool
-) -> tuple[dict[str, ClassNames], list[str]]:
-    """Read the names of classes in the schemas of all shards; one that has numbers alone is given those of the others.
-
-    Returns:
-        Shard -> its names, and remarks.
-
-    Raises:
-        UserError: the others have different names, so that those of the numbers cannot be known.
-    """
-    names_by_shard: dict[str, ClassNames] = {}
-    nameless: dict[str, list[str]] = defaultdict(list)  # column -> shards with numbers in it
-    for shard in shards:
-        with _open_table(source, shard) as table:
-            chosen = _choose_columns(table.schema, setting, _name_table(source, shard), with_labels)
-            names_by_shard[shard] = _read_class_names(table.schema, chosen)
-            for column in chosen.labels:
-                kind = table.schema.field(column).type
-                if not names_by_shard[shard][column] and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-                    nameless[column].append(shard)
-    remarks = []
-    for column, lacking in nameless.items():
-        distinct = {tuple(names[column] or ()) for names in names_by_shard.values() if column in names} - {()}
-        if len(distinct) > 1:
-            raise UserError(
-                f"{_name_table(source, lacking[0])}: column {column} has numbers without names, and other files give "
-                "them different names; write the names of classes in the place of the numbers"
-            )
-        for names in distinct:
-            for shard in lacking:
-                names_by_shard[shard] = {**names_by_shard[shard], column: names}
-            remarks.append(
-                f"{source.rstrip('/').rpartition('/')[2]}: column {column} of {format_count(len(lacking), 'file')}, "
-                f"such as {lacking[0]}, has numbers without names, which are taken for those that other files name"
-            )
-    return names_by_shard, remarks
-
-
 def _read_group(
     source: str,
     shard: str,
@@ -174,7 +149,7 @@ def _read_group(
         for batch in table.iterate_batches(group, columns.names):
             for row in batch.to_pylist():
                 where = f"{name} row {number}"
-                label = columns.read_label(name_classes(row, class_names), where)
+                label = read_named_label(row, columns, class_names, where)
                 path = extract_path(row[columns.image])
                 split = find_split(path.removeprefix(outer_folder)) or find_split(name)
                 label = replace(label, split=label.split or split)
@@ -183,14 +158,14 @@ def _read_group(
                     label = make_ambiguous_label(path, where, matches, label.split)
                 elif matches:
                     path = matches[0]
-                yield make_image(f"{name}#{number}", label, _read_content(folder, path, row[columns.image]))
+                yield make_image(f"{name}#{number}", label, _read_content(folder, path, row[columns.image], where))
                 number += 1
 
 
-def _read_content(folder: Folder, path: str, cell: Any) -> bytes | UnreadableError:
+def _read_content(folder: Folder, path: str, cell: Any, row: str) -> bytes | UnreadableError:
     """Return an image that lies beside the table if it has a path, or else in its cell, maybe in a struct."""
     if path:
-        return read_listed_file(folder, path)
+        return read_listed_file(folder, path, row)
     if isinstance(cell, dict):
         cell = cell.get("bytes")
-    return cell if isinstance(cell, bytes) else UnreadableError("not an image", "no bytes in the row")
+    return cell if isinstance(cell, bytes) else UnreadableError("no image", f"{row} holds none")

@@ -22,6 +22,10 @@ IMAGE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2",
     ".j2k", ".avif",
 ))  # fmt: skip
+RAW_SUFFIXES = frozenset((
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw", ".orf",
+    ".pef", ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+))  # fmt: skip
 REDUCED_SUFFIXES = (".ovr", ".msk", ".thm")  # smaller copies and masks of the image beside them: images, and not meant
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 OTHER_SUFFIX = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9_-]{0,11}$")  # a number at the end of a name is none
@@ -125,7 +129,16 @@ def find_files_beside(paths: Iterable[str]) -> set[str]:
 
 def is_image_name(path: str) -> bool:
     """Whether a text is the path of an image file, by its suffix."""
-    return "." + path.rpartition(".")[2].strip().lower() in IMAGE_SUFFIXES
+    return _read_suffix(path) in IMAGE_SUFFIXES
+
+
+def is_raw_name(path: str) -> bool:
+    """Whether a path is that of a camera's raw file, by its suffix."""
+    return _read_suffix(path) in RAW_SUFFIXES
+
+
+def _read_suffix(path: str) -> str:
+    return "." + path.rpartition(".")[2].strip().lower()
 
 
 def name_split(folder: str) -> str | None:
@@ -192,6 +205,15 @@ def _find_common_folders(paths: list[list[str]]) -> list[str]:
     first, last = min(paths), max(paths)
     depth = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
     return first[:depth]
+
+
+def is_address(path: str) -> bool:
+    """Whether a path in a table is an address, say on the web; nothing is fetched for a table.
+
+    >>> is_address("https://host/1.jpg"), is_address("cat/1.jpg")
+    (True, False)
+    """
+    return "://" in path
 
 
 def strip_query(source: str) -> str:

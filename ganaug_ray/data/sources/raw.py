@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from ganaug_ray.core.storage import Folder, split_address
-from ganaug_ray.data.file_repair import find_pointer
+from ganaug_ray.data.image_formats import find_pointer
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.paths import REDUCED_SUFFIXES, find_hiding_place, is_hidden_image, is_sidecar
@@ -26,6 +26,8 @@ NO_CLASS = "no class"
 LABEL_CONFLICT = "label conflict"
 SINGLE_COLOUR = "single colour"
 SIDECAR = "sidecar file"  # text, annotations or masks that stand beside images
+RAW_BESIDE = "camera raw beside an image"  # under its name, so that it is the same picture
+UNREAD_BESIDE = "unread format beside an image"  # likewise
 LINK_BACK = "link that leads back"
 HIDDEN = "hidden file or folder"  # whose name begins with a dot; only such as may be images
 LEFTOVER = "hidden file of a system or program"  # or a folder of such, which is not entered
@@ -33,6 +35,8 @@ REMARK = "remark"  # no file at all, but something to know of the source; its de
 UNLABELLED = "image without a label"  # in a folder of such beside the splits
 PASSED_OVER = (
     SIDECAR,
+    RAW_BESIDE,
+    UNREAD_BESIDE,
     LINK_BACK,
     HIDDEN,
     LEFTOVER,

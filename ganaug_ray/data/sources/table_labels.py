@@ -9,9 +9,15 @@ from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.label_text import make_label
 from ganaug_ray.data.sources.masks import describe_masks
 from ganaug_ray.data.sources.path_matching import PathIndex
-from ganaug_ray.data.sources.paths import find_split
+from ganaug_ray.data.sources.paths import find_split, is_address
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
-from ganaug_ray.data.sources.table_remarks import describe_moved_images, describe_several_splits
+from ganaug_ray.data.sources.table_remarks import (
+    describe_addresses,
+    describe_found_addresses,
+    describe_listed_masks,
+    describe_moved_images,
+    describe_several_splits,
+)
 
 SPLIT_ORDER = ("train", "val", "test")
 
@@ -65,6 +71,10 @@ class TableLabels:
                 named = f"{self._name} line {row.line} names {row.image}"
                 self._unsure_rows[file] = f"{named}, which fits {' and '.join(files[:3])}"
         self.remarks = [*content.remarks, *index.describe_decoded(self._name)]
+        addresses = [(row.image, f"line {row.line}") for row in unmatched if is_address(row.image)]
+        self.remarks += describe_addresses(addresses, len(rows), self._name)
+        self.remarks += describe_found_addresses(self._find_address_files(), self._name)
+        unmatched = [row for row in unmatched if not is_address(row.image)]
         if unmatched:
             verb = "fits" if len(unmatched) == 1 else "fit"
             self.remarks.append(
@@ -75,19 +85,24 @@ class TableLabels:
             below + file: (find_split(below + file), _choose_split(rows)) for file, rows in self._sure_rows.items()
         }
         self.remarks += describe_moved_images(splits_by_file, self._name)
-        self.remarks += describe_masks(
-            [
-                path
-                for path in self._asides
-                if path.startswith(below) and path.removeprefix(below) not in self._sure_rows
-            ]
-        )
+        own_asides = [path for path in self._asides if path.startswith(below)]
+        listed = {path for path in own_asides if path.removeprefix(below) in self._sure_rows}
+        self.remarks += describe_masks([path for path in own_asides if path not in listed])
+        self.remarks += describe_listed_masks(listed, self._name)
         several = [file for file, rows in self._sure_rows.items() if len(_list_splits(rows)) > 1]
         self.remarks += describe_several_splits(several, self._name)
         example = f", such as {rows[0].image}" if rows else ""
         names = format_count(len(rows), "row names", "rows name")
-        self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}")
+        remedy = ", and no address is fetched: name the files" if addresses else ""
+        self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}{remedy}")
         self._labels: dict[tuple[str | None, ...], Label] = {}  # the same object for all images of a class
+
+    def _find_address_files(self) -> dict[str, str]:
+        """Find the addresses in the table that are taken for files."""
+        files: dict[str, str] = {}
+        for file, rows in self._sure_rows.items():
+            files |= {row.image: file for row in rows if is_address(row.image)}
+        return files
 
     def find_label(self, path: str) -> Label:
         """Return the label of an image."""

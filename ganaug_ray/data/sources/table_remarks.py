@@ -1,13 +1,16 @@
 """Says which values in a table are read in a way that a user may not expect."""
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.label_text import MISSING_VALUES, make_class_name, name_missing_value
 from ganaug_ray.data.sources.paths import name_split
 
+DOWNLOAD = "download the images, and name their files in the table (data.columns: {image: ...} names the column)"
+SEPARATED = re.compile(r"[|;,]")
 PLACEHOLDERS = ("-", "--", "?", "none")  # labels that may stand for none
 MAX_NAMED = 4  # values
 
@@ -38,6 +41,19 @@ def describe_labels(cells: Counter[Any], table: str) -> Iterator[str]:
     for name, texts in texts_by_class.items():
         if len(texts) > 1:
             yield f"{table}: labels {' and '.join(texts)} are one class, {name}"
+    yield from _describe_combinations(texts_by_class, table)
+
+
+def _describe_combinations(names: Iterable[str], table: str) -> Iterator[str]:
+    """Say that labels seem to hold several classes each, where some have parts in common."""
+    parts_by_name = {name: {part.strip() for part in SEPARATED.split(name)} for name in names if SEPARATED.search(name)}
+    counts = Counter(part for parts in parts_by_name.values() for part in parts)
+    shared = [name for name, parts in parts_by_name.items() if max(counts[part] for part in parts) > 1]
+    if shared:
+        yield (
+            f"{table}: labels such as {min(shared)!r} seem to hold several classes, and each such text is taken for a "
+            "class of its own; an image can have one class"
+        )
 
 
 def describe_splits(cells: Counter[str], column: str, table: str) -> Iterator[str]:
@@ -90,4 +106,42 @@ def describe_several_splits(paths: Sequence[str], table: str) -> list[str]:
     return [
         f"{table}: {format_count(len(paths), 'image')} {verb} in several splits, such as {min(paths)}, and "
         f"{verb} used in the last of train, val and test alone"
+    ]
+
+
+def describe_addresses(addresses: Sequence[tuple[str, str]], rows: int, table: str) -> list[str]:
+    """Say how many rows of a table name addresses, so that they have no image.
+
+    Args:
+        addresses: each with what its row is called.
+        rows: of the table, with images.
+        table: its name.
+    """
+    if not addresses:
+        return []
+    address, where = addresses[0]
+    verb = "names an address" if len(addresses) == 1 else "name addresses"
+    return [
+        f"{table}: {len(addresses)} of {format_count(rows, 'row')} {verb}, such as {address:.100} in {where}, and none "
+        f"is fetched; {DOWNLOAD}"
+    ]
+
+
+def describe_found_addresses(files: Mapping[str, str], table: str) -> list[str]:
+    """Say how many addresses in a table are taken for files that are called as they end; ``files`` has these."""
+    if not files:
+        return []
+    address, file = min(files.items())
+    addresses = format_count(len(files), "address is", "addresses are")
+    return [f"{table}: {addresses} not fetched but taken for files of their names, such as {address:.100} for {file}"]
+
+
+def describe_listed_masks(masks: Collection[str], table: str) -> list[str]:
+    """Say how many of the images that a table lists are called as masks or annotations of others."""
+    if not masks:
+        return []
+    files = format_count(len(masks), "image that it lists is", "images that it lists are")
+    return [
+        f"{table}: {files} called as masks or annotations of other images, such as {min(masks)}, and used with the "
+        "labels of their rows; leave these rows out if they are none"
     ]

@@ -78,12 +78,43 @@ def test_files_beside_images_are_passed_over(kind: str, root: Path, monkeypatch:
 
 
 def test_image_of_strange_name_is_kept(tmp_path: Path) -> None:
-    """A file under an image's name and a suffix of its own is an image if it holds one, even of a kind not read."""
+    """A file under an image's name and a suffix of its own is an image if it holds one."""
     root = lay_out(tmp_path, "cat/1.png", "cat/1.bak", "cat/2.mov", "dog/1.png", "dog/1.png.old")
-    (root / "cat" / "1.original").write_bytes(b"\0\0\0\x18ftypheic")
     labels = read_labels(root)
     assert labels == {path: path.split("/")[0] for path in labels}
-    assert len(labels) == 6
+    assert len(labels) == 5
+
+
+RAW = b"II*\0\x10\0\0\0CR\2\0" + bytes(40)
+HEIC = b"\0\0\0\x18ftypheic" + bytes(40)
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
+def test_other_versions_of_images_are_counted_apart(kind: str, tmp_path: Path) -> None:
+    """Raws and other formats that are not read, under the name of an image that is, have counts of their own.
+
+    Alone they are rejected; prepare and predict say the same of each.
+    """
+    root = lay_out(tmp_path / "pics", *(f"{name}/{number}.jpg" for name in ("cat", "dog") for number in range(8)))
+    for path, content in {
+        "cat/1.CR2": RAW, "cat/2.nef": RAW, "cat/3.dng": b"torn", "dog/1.heic": HEIC, "dog/2.pdf": b"%PDF-1.7",
+        "dog/3.eps": b"%!PS", "dog/alone.CR2": RAW, "dog/9.heic": HEIC,
+    }.items():  # fmt: skip
+        (root / path).write_bytes(content)
+    source = str(pack(root, kind))
+    found = survey(DataConfig(source=[source]))
+    assert found.passed_over == {
+        "camera raw beside an image": 3, "unread format beside an image": 1, "sidecar file": 2
+    }  # fmt: skip
+    assert {row["path"]: row["reason"] for row in found.rejected.to_pylist()} == dict.fromkeys(
+        ("dog/alone.CR2", "dog/9.heic"), "unsupported format"
+    )
+    assert "3 camera raws lie beside images of the same name and were passed over, since the images are used" in (
+        found.remarks
+    )
+    batches = [batch for part in list_predicted_parts([source]) for batch in read_batches(part)]
+    kinds = [kind for batch in batches for kind in batch["kind"].to_pylist()]
+    assert (kinds.count(IMAGE), kinds.count(OTHER_FILE)) == (18, 6)
 
 
 def test_overviews_and_masks_are_no_images(tmp_path: Path) -> None:

@@ -99,10 +99,10 @@ def test_every_mode_becomes_grey_or_colour(mode: str) -> None:
     assert images.decode(sink.getvalue()).image.mode == ("L" if mode in ("L", "1", "LA") else "RGB")
 
 
-def test_postscript_is_not_an_image() -> None:
+def test_postscript_is_not_read() -> None:
     """A format that would start another program, such as PostScript, is not read as an image."""
     script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-    with pytest.raises(images.UnreadableError, match="not an image"):
+    with pytest.raises(images.UnreadableError, match="unsupported format"):
         images.decode(script)
 
 

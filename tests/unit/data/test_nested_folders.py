@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.sources.folder_labels import FolderLabels
+from ganaug_ray.data.sources.labels import FileLabels
+from ganaug_ray.errors import UserError
+from tests.helpers.labelled import lay_out, read, read_labels, zip_names
 
 
 @pytest.mark.parametrize("parts", [("images", "crops"), ("images", "faces"), ("img", "thumbs", "extra")])
@@ -57,3 +63,50 @@ def test_class_called_data_beside_others() -> None:
     """A class with the name of a folder of images stays one beside other classes."""
     labels = FolderLabels(["pets/data/1.png", "pets/cat/2.png"])
     assert labels.find_label("pets/data/1.png").name == "data"
+
+
+@pytest.mark.parametrize("front", ["", "pets/", "train/"])
+@pytest.mark.parametrize("other", ["dog/1.png", "dog/photos/1.png", "dog/images/1.png", "dog/train/1.png"])
+def test_one_class_divided_beside_whole_ones(other: str, front: str) -> None:
+    """Folders in one class folder alone are parts of it if one is called images and the classes beside are whole."""
+    paths = [f"{front}{path}" for path in ("cat/images/1.png", "cat/faces/2.png", other)]
+    labels = FileLabels(LabelFrom(), ColumnsConfig(), paths)
+    assert [labels.find_label(path).name for path in paths] == ["cat", "cat", "dog"]
+    assert f"such as {front}cat/faces" in labels.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("paths", "inner", "outer"),
+    [
+        (["cat/faces/1.png", "cat/bodies/2.png", "dog/3.png"], "cat/bodies", "dog"),
+        (["cat/images/1.png", "cat/faces/2.png", "dog/portraits/3.png"], "dog/portraits", "cat"),
+        (["cat/2020/1.png", "dog/3.png"], "cat/2020", "dog"),
+        (["train/pets/cat/1.png", "train/pets/dog/1.png", "train/bird/1.png"], "train/pets/cat", "train/bird"),
+    ],
+)
+def test_classes_on_two_levels_are_refused(paths: list[str], inner: str, outer: str, tmp_path: Path) -> None:
+    """Where some classes may lie a level deeper than others, both folders are named, in folders and archives."""
+    sentence = rf"in: found images in {inner} and in {outer}, so either"
+    with pytest.raises(UserError, match=sentence):
+        read(lay_out(tmp_path / "in", *paths))
+    with pytest.raises(UserError, match=sentence.replace("in:", r"in\.zip:")):
+        read(zip_names(tmp_path / "in.zip", *paths))
+
+
+def test_advice_for_two_levels_works(tmp_path: Path) -> None:
+    """Folders that are moved side by side, and a table, are both read."""
+    root = lay_out(tmp_path / "in", "cat/faces/1.png", "cat/bodies/2.png", "dog/3.png")
+    (tmp_path / "t.csv").write_text("image,label\ncat/faces/1.png,cat\ncat/bodies/2.png,cat\ndog/3.png,dog\n")
+    labels = read_labels(root, LabelFrom(csv=str(tmp_path / "t.csv")))
+    assert list(labels.values()) == ["cat", "cat", "dog"]
+    (root / "cat").rename(tmp_path / "cat")
+    for name in ("faces", "bodies"):
+        (tmp_path / "cat" / name).rename(root / name)
+    assert sorted(map(str, read_labels(root).values())) == ["bodies", "dog", "faces"]
+
+
+def test_images_folder_taken_for_class_is_remarked() -> None:
+    """A folder called images that is a class, as another beside it is one, is told."""
+    (remark,) = FolderLabels(["cat/images/1.png", "cat/faces/2.png"]).describe_nesting()
+    assert remark.startswith("images in cat is taken for a class, as a folder beside it is one; if cat is the class")
+    assert FolderLabels(["photos/1.png", "drawings/2.png"]).describe_nesting() == []

@@ -133,13 +133,13 @@ def test_shards_with_different_names_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "suffix", [".pgw", ".JGW", ".tfw", ".MOV", ".mp4", ".png.aux.xml", ".xmp", ".png.xmp", ".THM", ".pp3", ".cr2"]
+    "suffix", [".pgw", ".JGW", ".tfw", ".MOV", ".mp4", ".png.aux.xml", ".xmp", ".png.xmp", ".THM", ".pp3"]
 )
 def test_files_called_as_an_image_are_passed_over(suffix: str, tmp_path: Path) -> None:
     """What is called as an image beside it is counted as a sidecar, and the counts add up."""
     root = lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(8)))
     for path in list(root.rglob("*.png")):
-        path.with_suffix(suffix).write_bytes(b"II*\0\x10\0\0\0CR\2\0" if suffix == ".cr2" else b"\0\0\0\x14ftypqt  ")
+        path.with_suffix(suffix).write_bytes(b"\0\0\0\x14ftypqt  ")
     found = survey_without_storing(DataConfig(source=[str(root)]))
     assert (len(found.usable), len(found.rejected), found.passed_over) == (16, 0, {"sidecar file": 16})
     assert count_images([str(root)], LabelFrom()) == 16
@@ -189,6 +189,23 @@ def test_other_formats_are_named(content: bytes, name: str) -> None:
     assert refusal.value.reason == "unsupported format"
     assert refusal.value.detail.startswith(name)
     assert "save it as PNG" in refusal.value.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"%PDF-1.7\n1 0 obj\n", "PDF document"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "EPS drawing"),
+        (b"\xc5\xd0\xd3\xc6" + bytes(28), "EPS drawing"),
+        (b"%!PS-Adobe-3.0\n", "PostScript document"),
+    ],
+)
+def test_documents_are_named(content: bytes, name: str) -> None:
+    """Documents and drawings that hold images are called what they are, with what to do."""
+    with pytest.raises(UnreadableError) as refusal:
+        images.decode(content)
+    assert refusal.value.reason == "unsupported format"
+    assert refusal.value.detail == f"{name}; convert it to PNG or JPEG"
 
 
 def make_tiff(extra: dict[int, object], pages: int = 1) -> bytes:
@@ -242,7 +259,7 @@ def test_columns_that_differ_by_separators_stay_two(tmp_path: Path) -> None:
 def test_addresses_of_images_are_refused(tmp_path: Path) -> None:
     """A table of addresses is refused with a sentence, since nothing is fetched."""
     (tmp_path / "t.csv").write_text("image_url,label\nhttps://a.org/1.png,cat\nhttps://a.org/2.png,dog\n")
-    with pytest.raises(UserError, match=r"addresses, such as https://a\.org/1\.png, and none is fetched"):
+    with pytest.raises(UserError, match=r"addresses, such as https://a\.org/1\.png in line 2, and none is"):
         read(tmp_path / "t.csv")
 
 
@@ -258,6 +275,12 @@ def test_leading_slashes_in_archives_are_dropped(tmp_path: Path) -> None:
             entry.size = len(png(0))
             tar.addfile(entry, io.BytesIO(png(0)))
     assert read_labels(tmp_path / "a.tar") == {"cat/1.png": "cat", "dog/2.png": "dog"}
+
+
+def test_repeated_names_in_archives_are_remarked(tmp_path: Path) -> None:
+    """Two files of one name in an archive are both read, and a remark says so."""
+    archive = zip_names(tmp_path / "a.zip", "cat/1.png", "cat/1.png", "dog/2.png")
+    assert list_remarks(archive)[0].startswith("1 name, cat/1.png, is more than once in the archive")
 
 
 def test_tar_without_end_mark_is_read(tmp_path: Path) -> None:

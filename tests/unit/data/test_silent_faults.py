@@ -19,7 +19,7 @@ from PIL import Image, PngImagePlugin
 from ganaug_ray.config import ColumnsConfig, DataConfig
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data import file_repair, images
+from ganaug_ray.data import image_formats, images
 from ganaug_ray.data.ingest import refusals
 from ganaug_ray.data.ingest.scan import Survey, survey_source, survey_without_storing
 from ganaug_ray.data.sources import label_tables
@@ -512,8 +512,8 @@ def test_class_named_none_is_rejected(tmp_path: Path) -> None:
 def test_comments_never_stop_a_run() -> None:
     """A file that begins like a plain map with hundreds of comments is judged at once, whatever follows them."""
     hostile = b"P6\n" + b"#\n" * 5000 + b"zzzz" * 20
-    assert file_repair.find_format(hostile) is None
-    assert file_repair.find_format(b"P6\n# GIMP\n#x 3\n 3 3\n255\n") == "PPM"
+    assert image_formats.find_format(hostile) is None
+    assert image_formats.find_format(b"P6\n# GIMP\n#x 3\n 3 3\n255\n") == "PPM"
 
 
 def test_stray_quote_swallows_no_rows(tmp_path: Path) -> None:

@@ -272,8 +272,11 @@ def test_manifest_rejects_missing_files(tmp_path: Path) -> None:
     """A manifest gives missing files as rejects and fetches nothing."""
     lay_out(tmp_path, {"1.png": png(1)})
     (tmp_path / "list.csv").write_text("image,label\n1.png,cat\n2.png,cat\nhttps://example.com/3.png,dog\n")
-    rows = read(tmp_path / "list.csv")
-    assert [getattr(row.content, "reason", "fine") for row in rows] == ["fine", "cannot be read", "unsafe path"]
+    remark, *rows = read(tmp_path / "list.csv")
+    assert [getattr(row.content, "reason", "fine") for row in rows] == ["fine", "cannot be read", "address"]
+    assert remark.content.detail.startswith(
+        "list.csv: 1 of 3 rows names an address, such as https://example.com/3.png in line 4, and none is fetched"
+    )
 
 
 def test_unknown_packaged_sources_are_refused() -> None:

@@ -142,6 +142,7 @@ def test_forms_lose_no_image_silently(client: TestClient, parts: list, status: i
         (urlencode({"image": TEXT}).encode(), 415, "a URL-encoded form; send"),
         (b"https://example.org/cat.jpg", 415, "an address, and none is fetched; send"),
         (b"<?xml version='1.0'?>\n<svg/>", 415, "unsupported format (SVG; save it as PNG or JPEG)"),
+        (b"%PDF-1.7\n%%EOF\n", 415, "unsupported format (PDF document; convert it to PNG or JPEG)"),
         (b"cat.jpg", 415, "text; send"),
         (bytes(range(256)), 415, "image: not an image"),
         (encoded(size=(99, 99)).translate(None, b"\r\n\0"), 422, "line ends are gone, as by curl -d"),

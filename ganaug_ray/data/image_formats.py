@@ -1,0 +1,120 @@
+"""Tells what a file is by its first bytes, whatever its name says."""
+
+import re
+
+from PIL import features
+
+from ganaug_ray.data import tiff_tags
+
+# Not among them: formats that Pillow hands to other programs, such as EPS.
+READABLE_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"]
+if features.check("avif"):
+    READABLE_FORMATS.append("AVIF")
+
+_READABLE_SIGNATURES = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "WEBP": rb"RIFF.{4}WEBP",
+    "PPM": rb"P[1-6fF]\s+(#[^\n]*\n\s*)*\d",
+    "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ",
+    "AVIF": rb".{4}ftypavi[fs]",
+}
+_OTHER_SIGNATURES = {
+    "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "Photoshop": rb"8BPS\0",
+    "GIMP": rb"gimp xcf",
+    "PAM": rb"P7\n",
+    "QOI": rb"qoif",
+    "PCX": rb"\x0a[\0-\x05]\x01[\x01\x02\x04\x08]",
+    "SGI": rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]",
+    # In an atomic group, since a file of many comments would be matched in exponentially many ways.
+    "SVG": rb"(?>(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*)(<!DOCTYPE svg.*?>\s*)?<svg\b",
+    "Windows metafile": rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",
+    "XPM": rb"/\* XPM \*/",
+    "CR3 camera raw": rb".{4}ftypcrx ",
+    "RAF camera raw": rb"FUJIFILMCCD-RAW",
+    "ORF camera raw": rb"IIR[OS]|MMOR",
+    "RW2 camera raw": rb"IIU\0",
+    "X3F camera raw": rb"FOVb",
+    "MRW camera raw": rb"\0MRM",
+    "OpenEXR": rb"\x76\x2f\x31\x01",
+    "Radiance HDR": rb"#\?RADIANCE|#\?RGBE",
+    "DDS": rb"DDS \x7c",
+    "ICO": rb"\x00\x00\x01\x00[\x01-\x10]\x00",
+    "FITS": rb"SIMPLE  =",
+    "DICOM": rb".{128}DICM",
+}
+_DOCUMENT_SIGNATURES = {
+    "PDF document": rb"(\xef\xbb\xbf)?\s*%PDF-",
+    "EPS drawing": rb"%!PS-Adobe-[\d.]+ EPSF|\xc5\xd0\xd3\xc6",
+    "PostScript document": rb"%!PS",
+}
+_POINTER_SIGNATURES = {"Git LFS": rb"version https://git-lfs\.github\.com/spec", "git-annex": rb"/annex/objects/"}
+
+
+def find_format(content: bytes) -> str | None:
+    """Return the image format that a file's first bytes say, as Pillow calls it, or None; not all need be readable.
+
+    >>> find_format(b"GIF89a..."), find_format(b"<html>")
+    ('GIF', None)
+    """
+    return _match_signature(content, _READABLE_SIGNATURES)
+
+
+def find_unread_format(content: bytes) -> str | None:
+    """Return the name of a format of images or documents that is known and not read, or None.
+
+    >>> find_unread_format(b"%PDF-1.7"), find_unread_format(b"GIF89a...")
+    ('PDF document', None)
+    """
+    kind = find_format(content)
+    if kind == "TIFF":
+        return tiff_tags.find_camera_raw(content)
+    if kind is not None:
+        return None if kind in READABLE_FORMATS else kind
+    return _match_signature(content, _OTHER_SIGNATURES) or _match_signature(content, _DOCUMENT_SIGNATURES)
+
+
+def name_image_format(content: bytes) -> str | None:
+    """Return the name of the image format that a file's first bytes say, read or not; None of documents too.
+
+    >>> name_image_format(b"qoif"), name_image_format(b"%PDF-1.7")
+    ('QOI', None)
+    """
+    return find_format(content) or _match_signature(content, _OTHER_SIGNATURES)
+
+
+def is_camera_raw(kind: str) -> bool:
+    """Whether the name of a format that is not read is that of a camera's raw files."""
+    return "camera raw" in kind
+
+
+def advise_conversion(kind: str) -> str:
+    """Say what to do with a file of a format that is not read.
+
+    >>> advise_conversion("HEIC"), advise_conversion("PDF document")
+    ('HEIC; save it as PNG or JPEG', 'PDF document; convert it to PNG or JPEG')
+    """
+    if is_camera_raw(kind):
+        return f"{kind}; develop it and save it as PNG, JPEG or TIFF"
+    return f"{kind}; {'convert it to' if kind in _DOCUMENT_SIGNATURES else 'save it as'} PNG or JPEG"
+
+
+def find_pointer(content: bytes) -> str | None:
+    """Return the name of the program that left a text in the place of a file, or None.
+
+    >>> find_pointer(b"version https://git-lfs.github.com/spec/v1")
+    'Git LFS'
+    """
+    return _match_signature(content, _POINTER_SIGNATURES)
+
+
+def _match_signature(content: bytes, signatures: dict[str, bytes]) -> str | None:
+    for name, signature in signatures.items():
+        if re.match(signature, content[:512], re.DOTALL):
+            return name
+    return None

@@ -1,0 +1,122 @@
+"""The folders of a source: which of them are divided classes, and whether the classes lie on one level."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator
+
+from ganaug_ray.data.sources.masks import SIDECAR_FOLDERS
+from ganaug_ray.data.sources.paths import name_split
+
+IMAGE_FOLDERS = frozenset((
+    "images", "image", "imgs", "img", "jpg", "jpeg", "jpegs", "jpegimages", "png", "pngs", "pictures", "photos",
+    "frames", "data", "raw", "original", "originals", "crop", "crops", "cropped", "resized", "processed", "augmented",
+    "thumbnail", "thumbnails", "thumbs", "patches", "tiles",
+))  # fmt: skip
+UNLABELLED_FOLDERS = frozenset(("unlabeled", "unlabelled", "unlabeled_data", "unlabelled_data", "seg_pred"))
+MIN_DIRECT_SHARE = 0.1  # of the images below a class folder; fewer beside other folders are previews and the like
+
+
+class FolderTree:
+    """The folders that images lie in, each with the number of images right in it.
+
+    Args:
+        paths: of the images, normalised.
+
+    Attributes:
+        folders: folder -> images right in it, where there are some.
+    """
+
+    def __init__(self, paths: Collection[str]) -> None:
+        self.folders = Counter(path.rpartition("/")[0] for path in paths)
+        self._children: dict[str, set[str]] = defaultdict(set)
+        self._images_below: Counter[str] = Counter()  # at any depth
+        self._divided: dict[str, bool] = {}
+        for folder, images in self.folders.items():
+            self._images_below[folder] += images
+            for at, letter in enumerate(folder):
+                if letter == "/":
+                    self._images_below[folder[:at]] += images
+            while folder:
+                parent, _, name = folder.rpartition("/")
+                if name in self._children[parent]:
+                    break
+                self._children[parent].add(name)
+                folder = parent
+
+    def list_children(self, folder: str) -> set[str]:
+        """Return the names of the folders right below a folder that hold images, at any depth."""
+        return self._children.get(folder, set())
+
+    def list_siblings(self, folder: str) -> set[str]:
+        """Return the names of the folders beside a folder."""
+        parent, _, name = folder.rpartition("/")
+        return self.list_children(parent) - {name}
+
+    def find_divided(self, folder: str) -> str | None:
+        """Return the outermost folder that is a divided class, of one and those that it lies in; None if none is."""
+        ends = [at for at, letter in enumerate(folder) if letter == "/"]
+        return next((folder[:end] for end in [*ends, len(folder)] if self.is_divided(folder[:end])), None)
+
+    def is_divided(self, folder: str) -> bool:
+        """Whether a folder is a class, and others that it holds are parts of that class.
+
+        So it is beside other folders that are classes as a whole if it holds images itself, or a folder such as images.
+        """
+        if folder not in self._divided:
+            has_folders = bool(folder and self.list_children(folder))
+            is_whole = has_folders and is_plain(folder.rpartition("/")[2]) and self._is_whole(folder)
+            self._divided[folder] = is_whole and any(map(self._is_whole, self._list_plain_siblings(folder)))
+        return self._divided[folder]
+
+    def find_other_level(self) -> tuple[str, str] | None:
+        """Find two folders that may be classes and lie on different levels, the deeper one first; None if none do.
+
+        >>> FolderTree(["cat/faces/1.png", "cat/bodies/2.png", "dog/3.png"]).find_other_level()
+        ('cat/bodies', 'dog')
+        """
+        for parent in sorted(self._children):
+            if self.find_divided(parent) is not None:
+                continue
+            plain = [join_path(parent, name) for name in sorted(self._children[parent]) if is_plain(name)]
+            inner = [folder for folder in plain if not self._is_whole(folder)]
+            outer = [folder for folder in plain if self._is_whole(folder)]
+            if inner and outer:
+                return min(self._list_inner(inner[0])), min(outer, key=self._measure_depth)
+        return None
+
+    def _list_plain_siblings(self, folder: str) -> Iterator[str]:
+        parent = folder.rpartition("/")[0]
+        return (join_path(parent, name) for name in self.list_siblings(folder) if is_plain(name))
+
+    def _is_whole(self, folder: str) -> bool:
+        """Whether a folder rather than what it holds would be a class, as far as it shows by itself."""
+        if next(self._list_inner(folder), None) is None:
+            return True
+        parts = (join_path(folder, child) for child in self.list_children(folder) if child.lower() in IMAGE_FOLDERS)
+        is_large = self.folders[folder] >= MIN_DIRECT_SHARE * self._images_below[folder] > 0
+        return is_large or any(part in self.folders for part in parts)
+
+    def _list_inner(self, folder: str) -> Iterator[str]:
+        """Yield the folders below one that could be classes; splits, and folders such as images, are looked into."""
+        folders = [folder]
+        while folders:
+            path = folders.pop()
+            for child in self.list_children(path):
+                if is_plain(child):
+                    yield join_path(path, child)
+                elif name_split(child) or child.lower() in IMAGE_FOLDERS:
+                    folders.append(join_path(path, child))
+
+    def _measure_depth(self, folder: str) -> tuple[bool, str]:
+        return bool(self.list_children(folder)), folder
+
+
+def join_path(folder: str, name: str) -> str:
+    """Return the path of what lies in a folder; of what lies in none, its name."""
+    return f"{folder}/{name}" if folder else name
+
+
+def is_plain(name: str) -> bool:
+    """Whether nothing but a class is meant by a folder's name."""
+    lower = name.lower()
+    is_other = lower in IMAGE_FOLDERS or lower in SIDECAR_FOLDERS or lower in UNLABELLED_FOLDERS or name == ".."
+    return not is_other and name_split(name) is None
