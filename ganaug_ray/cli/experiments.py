@@ -225,11 +225,11 @@ def _refuse_options(options: Mapping[str, object], why: str) -> None:
 def _export_images(address: str, counts: list[str], png: str | None, seed: int) -> None:
     """Write images of a finished generator to a folder, without Ray."""
     from ganaug_ray.core.console import Terminal
+    from ganaug_ray.core.progress import Progress
     from ganaug_ray.core.records import GanRecord
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.gan import png_export
     from ganaug_ray.gan.sampler import Generator
-    from ganaug_ray.pipeline.stage import Progress
 
     folder = png_export.find_gan_folder(address)
     generator = Generator.load(folder)
