@@ -83,7 +83,7 @@ def _generate(
     png: Png = None,
     seed: Seed = None,
 ) -> None:
-    from ganaug_ray.config.addresses import expand_home
+    from ganaug_ray.addresses import expand_home
 
     flags = {"--dry-run": dry_run, "--settings": settings, "--verbose": verbose, "--cpu": cpu}
     of_job = {"--out": out, "--set": set_, **{flag: given or None for flag, given in flags.items()}}
@@ -177,7 +177,7 @@ def evaluate(
     cpu: Cpu = False,
 ) -> None:
     """Measure the champion, or another model, on test images or on another data set."""
-    from ganaug_ray.config.relative_paths import resolve_source
+    from ganaug_ray.addresses import resolve_source
 
     source = None if data is None else resolve_source(data)
     options = RunOptions(str(job), out, tuple(set_ or ()), dry_run, settings, verbose, cpu)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ganaug_ray.addresses import resolve_source
 from ganaug_ray.cli import file_formats
-from ganaug_ray.config.relative_paths import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.progress import Progress

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganaug_ray.addresses import expand_home, resolve_source
 from ganaug_ray.config import Job
-from ganaug_ray.config.addresses import expand_home
 from ganaug_ray.config.classifier import CheckNetwork
 from ganaug_ray.config.loader import build_job
-from ganaug_ray.config.relative_paths import resolve_source
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
