@@ -35,7 +35,8 @@ def run(
     Args:
         what: images: a folder, an archive, any ``data.source``; or a job: a file, or its content, such as
             ``{"data": {"source": "pets/"}, "gan": {"steps": 2000}}``; or the folder of an experiment.
-        minutes: time for the whole run on this machine; for images 30 by default.
+        minutes: that the whole run is planned for, on this machine; it is not cut off after them. For images 30 by
+            default.
         out: folder of the experiment, a path or URI; by default one named after the job or the images in ``runs``, or
             in $GANAUG_HOME.
         settings: of the job, by dotted key, such as ``{"gan.lr": 1e-4}``.

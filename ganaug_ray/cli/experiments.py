@@ -83,7 +83,7 @@ def _generate(
     png: Png = None,
     seed: Seed = None,
 ) -> None:
-    from ganaug_ray.config.addresses import expand_home
+    from ganaug_ray.addresses import expand_home
 
     flags = {"--dry-run": dry_run, "--settings": settings, "--verbose": verbose, "--cpu": cpu}
     of_job = {"--out": out, "--set": set_, **{flag: given or None for flag, given in flags.items()}}
@@ -177,7 +177,7 @@ def evaluate(
     cpu: Cpu = False,
 ) -> None:
     """Measure the champion, or another model, on test images or on another data set."""
-    from ganaug_ray.config.relative_paths import resolve_source
+    from ganaug_ray.addresses import resolve_source
 
     source = None if data is None else resolve_source(data)
     options = RunOptions(str(job), out, tuple(set_ or ()), dry_run, settings, verbose, cpu)
@@ -225,11 +225,11 @@ def _refuse_options(options: Mapping[str, object], why: str) -> None:
 def _export_images(address: str, counts: list[str], png: str | None, seed: int) -> None:
     """Write images of a finished generator to a folder, without Ray."""
     from ganaug_ray.core.console import Terminal
+    from ganaug_ray.core.progress import Progress
     from ganaug_ray.core.records import GanRecord
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.gan import png_export
     from ganaug_ray.gan.sampler import Generator
-    from ganaug_ray.pipeline.stage import Progress
 
     folder = png_export.find_gan_folder(address)
     generator = Generator.load(folder)

@@ -34,7 +34,7 @@ def rollback(
     to: Annotated[int | None, typer.Option("--to", metavar="N", help="A version. Default: the one before.")] = None,
 ) -> None:
     """Make the champion before this one the champion again; what serves it follows."""
-    from ganaug_ray.config.relative_paths import resolve_source
+    from ganaug_ray.addresses import resolve_source
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.storage import Folder
@@ -138,9 +138,9 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained classifier as an ONNX file, checked to give the same outputs."""
+    from ganaug_ray.addresses import resolve_source
     from ganaug_ray.classify.onnx_export import export_onnx
     from ganaug_ray.cli.file_formats import check_suffix
-    from ganaug_ray.config.relative_paths import resolve_source
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.console import Terminal
 
@@ -162,8 +162,8 @@ def share(
     ] = False,
 ) -> None:
     """Write a pack of an experiment's generator that another site can use without seeing an image."""
+    from ganaug_ray.addresses import resolve_source
     from ganaug_ray.augment import generator_pack
-    from ganaug_ray.config.relative_paths import resolve_source
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.core.storage import Folder

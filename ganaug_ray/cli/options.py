@@ -20,7 +20,11 @@ DryRun = Annotated[
 Settings = Annotated[bool, typer.Option("--settings", help="Print every setting of the job, then stop.")]
 Minutes = Annotated[
     float | None,
-    typer.Option("--minutes", metavar="N", help="Time for the whole run on this machine. For images, 30 by default."),
+    typer.Option(
+        "--minutes",
+        metavar="N",
+        help="Plan the whole run for this time on this machine; nothing is cut off. For images, 30 by default.",
+    ),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Ray and torch print; no log file.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Compute on the CPU, also where there are GPUs.")]

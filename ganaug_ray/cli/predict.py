@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ganaug_ray.addresses import resolve_source
 from ganaug_ray.cli import file_formats
-from ganaug_ray.config.relative_paths import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.progress import Progress
 from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import StageFailed, UserError
-from ganaug_ray.pipeline.stage import Progress
 
 if TYPE_CHECKING:  # it imports torch
     from ganaug_ray.classify.image_answers import PredictedImages

@@ -21,7 +21,7 @@ def publish(
     ],
 ) -> None:
     """Write the champion with a model card into a folder, and push it to the Hugging Face Hub."""
-    from ganaug_ray.config.relative_paths import resolve_source
+    from ganaug_ray.addresses import resolve_source
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.pipeline.experiments import open_found_experiment

@@ -152,7 +152,7 @@ def _resolve_output(job: Path, out: str | None, overrides: list[str], here: Path
         UserError: there is no address, or it is in the uploaded folder; the job file is missing or not in that folder;
             or there are credentials in the address or the overrides.
     """
-    from ganaug_ray.config.addresses import expand_home, refuse_credentials
+    from ganaug_ray.addresses import expand_home, refuse_credentials
     from ganaug_ray.core.output_dir import FOLDER_EXAMPLES, refuse_inside
 
     if not job.is_file():

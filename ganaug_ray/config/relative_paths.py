@@ -1,10 +1,9 @@
-"""Makes paths absolute: those of a job file are relative to it, those of the command line to the working directory."""
+"""Makes the paths of a job file absolute: they are relative to it."""
 
-import re
 from pathlib import Path
 from typing import Any
 
-from ganaug_ray.config.addresses import expand_home, refuse_credentials
+from ganaug_ray.addresses import make_absolute
 from ganaug_ray.config.synthetic_sources import expand_source, name_images
 
 
@@ -72,19 +71,4 @@ def _resolve_key(section: Any, key: str, base: Path, word: str = "") -> None:
 def _resolve_path(value: Any, base: Path, word: str) -> Any:
     if not isinstance(value, str) or value == word:
         return value
-    return _make_absolute(value, base)
-
-
-def resolve_source(source: str) -> str:
-    """Make a source from the command line absolute, relative to the working directory."""
-    return _make_absolute(source, Path.cwd())
-
-
-def _make_absolute(source: str, base: Path) -> str:
-    refuse_credentials(source)  # here, before anything of the job is logged or written
-    scheme, colon, rest = source.partition(":")
-    if scheme == "idx":
-        return f"idx:{_make_absolute(rest, base)}"
-    if not source or (colon and re.fullmatch(r"\w[\w+.-]+", scheme)):
-        return source
-    return str((base / expand_home(source)).absolute())
+    return make_absolute(value, base)

@@ -4,6 +4,8 @@ A stage writes its data first and its marker ``<stage>.json`` last, in one atomi
 done; what has one is never done twice.
 """
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import json
@@ -14,17 +16,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import ValidationError
 
-from ganaug_ray.config import Job
-from ganaug_ray.config.loader import dump_job, find_differences
-from ganaug_ray.core.job_changes import JobChanges, MadeStage
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.version import __version__
+
+if TYPE_CHECKING:
+    from ganaug_ray.config import Job
+    from ganaug_ray.core.job_changes import JobChanges, MadeStage
+
+# The schema of jobs is imported where it is needed: whoever only predicts with a model has no job.
 
 Record = dict[str, Any]
 FAILURE_FILE = "failed.json"
@@ -99,7 +104,7 @@ class Run:
         self.board = root / "board"
         self.registry = root / "registry"
 
-    def locate_split(self, number: int) -> "Run":
+    def locate_split(self, number: int) -> Run:
         """Return the run of one split of the images, which has its own data set, GAN, synthetic images and models."""
         return self if number == 0 else Run(self.root / "splits" / str(number), self.root)
 
@@ -130,6 +135,8 @@ class Run:
             UserError: the folder cannot be written, holds something else, or holds finished stages of a job whose
                 settings for them differ.
         """
+        from ganaug_ray.config.loader import dump_job
+
         previous = self._read_previous_job()
         try:
             if previous is not None:
@@ -164,6 +171,10 @@ class Run:
 
     def _collect_changes(self, previous: Record, job: Job) -> JobChanges:
         """Return what follows from the settings that the folder was not made with. Raises UserError."""
+        from ganaug_ray.config import Job
+        from ganaug_ray.config.loader import find_differences
+        from ganaug_ray.core.job_changes import JobChanges
+
         with suppress(ValidationError):  # settings that are newer than the folder had their defaults
             previous = _dump_settings(Job.model_validate(_fill_old_defaults(previous)))
         changes = JobChanges(self._list_made_stages(), previous.get("arms") or {}, self.root.has_file(FAILURE_FILE))
@@ -177,6 +188,8 @@ class Run:
 
     def _list_made_stages(self) -> list[MadeStage]:
         """List what stages have left in the folders of all splits, finished or not."""
+        from ganaug_ray.core.job_changes import MadeStage
+
         stages = []
         for path, folder, marker in self._list_stage_markers():
             if folder.list_entries():

@@ -5,22 +5,26 @@ registry/
   champion.json  {version, model, lineage, changes}, replaced in one piece; changes tell every promotion and rollback
 """
 
+from __future__ import annotations
+
 import fcntl
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from ganaug_ray.config import Job
 
 MODEL_FILES = ("model.safetensors", ModelRecord.FILE)
 ChampionCheck = Callable[[Record | None], Record]

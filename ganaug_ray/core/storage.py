@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from ganaug_ray.config.addresses import expand_home, refuse_credentials
+from ganaug_ray.addresses import expand_home, refuse_credentials
 from ganaug_ray.core.full_disk import explain_full_disk
 from ganaug_ray.errors import UserError
 

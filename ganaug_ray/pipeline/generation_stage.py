@@ -13,12 +13,13 @@ from ganaug_ray.augment.synthetic_sources import GanSource, locate_generator, lo
 from ganaug_ray.config import ImagesConfig, Job
 from ganaug_ray.config.synthetic_sources import GENERATOR
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.progress import Progress
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ImagesRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import NothingPassed, StageFailed, UserError
 from ganaug_ray.pipeline import generator_check
-from ganaug_ray.pipeline.stage import Progress, Split, StageContext
+from ganaug_ray.pipeline.stage import Split, StageContext
 from ganaug_ray.pipeline.training_stages import require_data, train_teachers
 
 _OTHER_NAME = "give these images another name in augment.images, or another --out"

@@ -13,6 +13,7 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, VerdictRecord
 from ganaug_ray.core.run_clock import RunClock
+from ganaug_ray.core.wording import format_time
 from ganaug_ray.pipeline import (
     comparison_plan,
     evaluation_stages,
@@ -60,8 +61,19 @@ class Pipeline:
 
     def run_all(self) -> None:
         """Run every stage from raw images to a promoted model."""
+        started = time.monotonic()
         self.reach_verdict()
         self._conclude()
+        self._compare_with_budget(time.monotonic() - started)
+
+    def _compare_with_budget(self, seconds: float) -> None:
+        """Say that a run was longer than its budget, where it was: nothing is left out for that."""
+        if self.job.compare.budget_minutes is None:
+            return
+        budget_s = 60 * self.job.compare.budget_minutes
+        taken, budget = format_time(seconds), format_time(budget_s)
+        if seconds > budget_s and taken != budget:
+            self.terminal.print_stage_line("time", "note", f"it took {taken} instead of {budget}; nothing was left out")
 
     def run_until_clear(self, hours: float | None = None) -> None:
         """Run every stage as ``run_all``, and add seeds, then splits, until the verdict is firm.

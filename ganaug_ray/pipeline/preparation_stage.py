@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ganaug_ray.augment import arms
 from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.progress import Progress
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.wording import format_count, format_range
-from ganaug_ray.pipeline.stage import Progress, StageContext
+from ganaug_ray.pipeline.stage import StageContext
 
 
 def prepare_data(context: StageContext) -> None:

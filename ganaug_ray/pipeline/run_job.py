@@ -88,7 +88,7 @@ def _copy_plainly(value: Any) -> Any:
 
 def _names_no_job(what: str) -> bool:
     """Whether an argument names images or an experiment's folder. Raises UserError where there is nothing."""
-    from ganaug_ray.config.addresses import expand_home
+    from ganaug_ray.addresses import expand_home
 
     path = expand_home(what)
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -113,8 +113,8 @@ def open_experiment(options: RunOptions, given: Job | None, terminal: Terminal) 
     Raises:
         UserError: the source or the folder is wrong.
     """
+    from ganaug_ray.addresses import expand_home
     from ganaug_ray.classify.network_check import check_network
-    from ganaug_ray.config.addresses import expand_home
     from ganaug_ray.config.loader import load_job
     from ganaug_ray.core.experiment_dir import LOCK_FILE
     from ganaug_ray.pipeline import source_job

@@ -1,6 +1,7 @@
 """How long a whole run takes on this machine, stage by stage, before it begins.
 
-Trainings go by timed steps; what is around them by constants from runs on two cores without a GPU.
+Trainings go by timed steps; what is around them by constants from runs on two cores without a GPU. What several ranks
+save of a training is assumed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ VERDICT_S = 1.0
 EVALUATION_S = 5.0
 REPORT_S = 2.0
 PROMOTION_S = 1.0
-RANK_EFFICIENCY = 0.85  # of the time that several ranks save if they exchange nothing; assumed, not measured
+RANK_EFFICIENCY = 0.85  # speed of several ranks over that of as many without exchange; assumed, not measured
 SIDE_BY_SIDE_FACTOR = 1.1  # trainings on all cores share their caches
 NOTABLE_SLOWDOWN = 1.25
 

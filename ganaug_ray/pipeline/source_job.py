@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ganaug_ray.addresses import expand_home, resolve_source
 from ganaug_ray.config import Job
-from ganaug_ray.config.addresses import expand_home
 from ganaug_ray.config.classifier import CheckNetwork
 from ganaug_ray.config.loader import build_job
-from ganaug_ray.config.relative_paths import resolve_source
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.output_dir import open_experiment
+from ganaug_ray.core.progress import Progress
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.comparison_plan import describe_plan
@@ -23,7 +23,6 @@ from ganaug_ray.pipeline.default_job import DEFAULT_MINUTES, DefaultJob, choose_
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.sequential_plan import allow_looks
 from ganaug_ray.pipeline.split_plan import plan_given
-from ganaug_ray.pipeline.stage import Progress
 
 ARCHIVES_AND_TABLES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", *json_lines.SUFFIXES, ".parquet")
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from tensorboardX.summary import hparams, text
 
-from ganaug_ray.config.addresses import refuse_credentials
+from ganaug_ray.addresses import refuse_credentials
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.tracking.event_file import EventFile, build_scalars

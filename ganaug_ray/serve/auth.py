@@ -6,7 +6,7 @@ import hmac
 import os
 from collections.abc import Mapping, Sequence
 
-from ganaug_ray.config.addresses import expand_home
+from ganaug_ray.addresses import expand_home
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve.problem_details import ProblemError
 

@@ -15,8 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganaug_ray.config.addresses import expand_home
-from ganaug_ray.config.relative_paths import resolve_source
+from ganaug_ray.addresses import expand_home, resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.wording import get_last_line

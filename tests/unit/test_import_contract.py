@@ -15,6 +15,7 @@ from tests.helpers import import_graph
 # each other.
 LAYERS = (
     ("errors", "version"),
+    ("addresses",),
     ("config",),
     ("core",),
     ("runtime",),

@@ -17,14 +17,16 @@ A reader looks at a source without reading its images and returns its parts, to 
 Paths are understood in paths.py and path_matching.py, labels in label_text.py and labels.py.
 """
 
+from __future__ import annotations
+
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pyarrow import ArrowException
 from pyarrow.fs import FileType
 
-from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.companions import settle_companion
@@ -32,7 +34,10 @@ from ganaug_ray.data.sources.paths import find_split, name_split, strip_query
 from ganaug_ray.data.sources.raw import PartReader, RawImage, SourcePart
 from ganaug_ray.errors import UserError
 
-SourceReader = Callable[[str, LabelFrom | None, ColumnsConfig], Iterator[SourcePart]]
+if TYPE_CHECKING:
+    from ganaug_ray.config import ColumnsConfig, LabelFrom
+
+    SourceReader = Callable[[str, LabelFrom | None, ColumnsConfig], Iterator[SourcePart]]
 
 
 def list_parts(
@@ -48,6 +53,8 @@ def list_parts(
     Raises:
         UserError: there is no such source, or it cannot be read as what it is; also while a part is read.
     """
+    from ganaug_ray.config import ColumnsConfig  # not above: an image file by itself is read without
+
     for source in sources:
         split = _find_split_of_source(source) if len(sources) > 1 else None
         for part in _choose_reader(source)(source, label_from, columns or ColumnsConfig()):

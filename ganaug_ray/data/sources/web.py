@@ -12,7 +12,7 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
-from ganaug_ray.config.addresses import refuse_credentials
+from ganaug_ray.addresses import refuse_credentials
 from ganaug_ray.errors import UserError
 
 MAX_DOWNLOAD_BYTES = 50 * 1000**3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -72,6 +73,22 @@ def test_run_says_its_plan_first(called: list[str], tmp_path: Path, capsys: pyte
     """How many trainings a comparison takes is said before any of them."""
     Pipeline(load_job(DIGITS), Run(Folder.from_uri(tmp_path)), Terminal()).run_all()
     assert "1 split with 3 seeds: 9 classifiers, 1 GAN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(599, ""), (840, "it took 14 minutes instead of 10 minutes")])
+def test_run_beyond_its_minutes_says_so(
+    called: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, seconds: float, words: str
+) -> None:
+    """A run that takes longer than its minutes does all its stages, and says at the end how long it took."""
+    clock = SimpleNamespace(monotonic=iter((0.0, seconds)).__next__)
+    monkeypatch.setattr("ganaug_ray.pipeline.pipeline.time", clock)
+    job = load_job(DIGITS)
+    job = job.model_copy(update={"compare": job.compare.model_copy(update={"budget_minutes": 10.0})})
+    Pipeline(job, Run(Folder.from_uri(tmp_path)), Terminal()).run_all()
+    assert called[-1] == "promote_champion"
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert ("instead of" in last) == bool(words)
+    assert words in last
 
 
 def test_dry_run_describes_planned_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,9 @@ import pytest
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.progress import Progress
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.pipeline.stage import Progress, StageContext
+from ganaug_ray.pipeline.stage import StageContext
 from tests.conftest import DIGITS
 
 

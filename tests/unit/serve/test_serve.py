@@ -239,6 +239,15 @@ def test_examples_are_what_the_server_answers(client: TestClient) -> None:
     assert set(said["predictions"][0]) == set(example["predictions"][0])
 
 
+def test_described_refusals_are_the_servers_own(client: TestClient) -> None:
+    """No route lists the refusal of FastAPI that is never given; those of the service itself stay."""
+    document = client.get("/openapi.json").json()
+    operations = {path: next(iter(methods.values())) for path, methods in document["paths"].items()}
+    refused_422 = {path for path, operation in operations.items() if "422" in operation["responses"]}
+    assert refused_422 == {"/v1/predict", "/v1/explain"}
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
 def test_random_requests_cause_no_server_error(client: TestClient) -> None:
     """Damaged images and malformed requests never cause a server error."""
     seen = set()

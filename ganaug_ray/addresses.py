@@ -1,4 +1,4 @@
-"""Addresses of folders and files, as a job names them."""
+"""Addresses of folders and files, as jobs and commands name them."""
 
 import os
 import re
@@ -31,3 +31,19 @@ def refuse_credentials(address: str) -> None:
             f"{bare}: found credentials in the address, which would be logged and kept in job.yaml; give them in the "
             "environment, such as AWS_SECRET_ACCESS_KEY, or download the file behind a signed link yourself"
         )
+
+
+def resolve_source(source: str) -> str:
+    """Make a source from the command line absolute, relative to the working directory."""
+    return make_absolute(source, Path.cwd())
+
+
+def make_absolute(source: str, base: Path) -> str:
+    """Make a source absolute, relative to a folder. Raises UserError as ``refuse_credentials``."""
+    refuse_credentials(source)  # here, before anything of the job is logged or written
+    scheme, colon, rest = source.partition(":")
+    if scheme == "idx":
+        return f"idx:{make_absolute(rest, base)}"
+    if not source or (colon and re.fullmatch(r"\w[\w+.-]+", scheme)):
+        return source
+    return str((base / expand_home(source)).absolute())
