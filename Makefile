@@ -4,7 +4,7 @@
 install:
 	python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[test,docs]'
 install-cpu:
-	python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt --index-url https://download.pytorch.org/whl/cpu torch torchvision && $(MAKE) install
+	python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt --extra-index-url https://download.pytorch.org/whl/cpu torch torchvision && $(MAKE) install
 lint:
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 unit:

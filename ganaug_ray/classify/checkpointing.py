@@ -33,7 +33,7 @@ class TrainingCheckpoints:
     def __init__(self, folder: Folder, inputs: str, batches: BatchFeed, place: Place) -> None:
         self.start = checkpoint.load_newest(folder, inputs, warn=logger.warning)
         if self.start and place.is_first:
-            logger.info("going on from step %d", self.start.step)
+            logger.info("resuming at step %d", self.start.step)
         self._folder = folder
         self._inputs = inputs
         self._batches = batches

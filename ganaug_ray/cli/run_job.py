@@ -67,7 +67,7 @@ def write_job_file(source: str, out: Path | None, overrides: list[str], minutes:
         raise UserError(f"{source}: there is no such folder, archive or table")
     path = out or Path(f"{source_job.name_source(source)}.yaml")
     if path.exists():
-        raise UserError(f"{path}: is there already; give --out another name")
+        raise UserError(f"{path}: already exists; give --out another name")
     terminal = Terminal()
     chosen = source_job.choose_source_job(source, overrides, minutes, check_network, terminal)
     duration = format_time(chosen.facts.estimate(chosen.job).total_s)

@@ -69,6 +69,6 @@ def write_new_file(path: Path, text: str) -> None:
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        raise UserError(f"{path}: is there already; give --out another name") from None
+        raise UserError(f"{path}: already exists; give --out another name") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None

@@ -25,7 +25,7 @@ def _construct_mapping(loader: _JobLoader, node: yaml.MappingNode) -> dict[Any, 
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     for key in keys:
         if keys.count(key) > 1:
-            raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=node.start_mark)
     for key, (_, value) in zip(keys, node.value, strict=True):
         if key in CLASS_KEYS:
             _keep_text(value)

@@ -109,14 +109,14 @@ def find_stop_reason(measurements: list[Measurement]) -> str | None:
         return f"collapsed: samples cover {last.coverage:.2f} of the images, {best.coverage:.2f} before, {since}"
     if all(measurement.discriminator_overfits for measurement in recent):
         return (
-            f"the discriminator overfits: it takes {_to_share(last.real_sign):.0%} of the training images for real, "
-            f"but scores validation images nearer to generated ones (gap {last.val_gap:.2f}: 0 is like training "
+            f"the discriminator overfits: it calls {_to_share(last.real_sign):.0%} of the training images real, "
+            f"but scores validation images more like generated ones (gap {last.val_gap:.2f}: 0 is like training "
             f"images, 1 like generated ones), {since}"
         )
     if all(measurement.discriminator_has_won for measurement in recent):
         return (
-            f"the discriminator has won: it takes {_to_share(last.real_sign):.0%} of the training images and "
-            f"{_to_share(last.fake_sign):.0%} of the generated ones for real, {since}"
+            f"the discriminator has won: it calls {_to_share(last.real_sign):.0%} of the training images and "
+            f"{_to_share(last.fake_sign):.0%} of the generated ones real, {since}"
         )
     return None
 

@@ -86,7 +86,7 @@ def judge_generator(
     start = "is not usable yet" if colour == "red" else "is usable with care"
     sentence = f"The generator {start}: {', and '.join(words for _, words in reasons[:MAX_REASONS])}."
     if needed_steps is not None and record.steps < needed_steps:
-        sentence += f" It had {record.steps:,} steps; {needed_steps:,} are the least that were measured to work."
+        sentence += f" It had {record.steps:,} steps; in our measurements none worked with fewer than {needed_steps:,}."
     undrawn = _find_undrawn(compared.classes) if compared and compared.images >= MIN_HELD_OUT else []
     return GeneratorVerdict(colour, sentence, undrawn, copies)
 
@@ -113,12 +113,12 @@ def _list_reasons(compared: HeldOutComparison | None, copies: bool, allow_copies
 def _acquit(compared: HeldOutComparison) -> GeneratorVerdict:
     """Return the verdict on a generator with which nothing was found to be wrong, as far as the images can tell."""
     if compared.images < MIN_HELD_OUT:
-        few = f"{compared.images} held-out real images are too few; {MIN_HELD_OUT} are the least"
-        return GeneratorVerdict("unknown", f"Whether the generator is usable cannot be told: {few}.", [], False)
+        few = f"{compared.images} held-out real images are too few; at least {MIN_HELD_OUT} are needed"
+        return GeneratorVerdict("unknown", f"It is unknown whether the generator is usable: {few}.", [], False)
     assert compared.coverage is not None
     words = _describe_coverage(compared.coverage)
     if compared.images < MIN_SURE:
-        words += f", but {compared.images} held-out images are few to tell by"
+        words += f", but {compared.images} held-out images are too few to be sure"
         return GeneratorVerdict("amber", f"The generator is usable with care: {words}.", [], False)
     return GeneratorVerdict("green", f"The generator is usable: {words}.", [], False)
 
@@ -134,7 +134,7 @@ def _find_worst_figure(compared: HeldOutComparison) -> tuple[Colour, str] | None
             return colour, _describe_recall(compared.recall)
         distance = _compare_kid(compared)
         if distance is not None and distance > MAX_KID[colour]:
-            return colour, f"its images differ from real ones {_format_share(distance)} as much as a class from others"
+            return colour, f"its images are {_format_share(distance)} as far from real ones as classes from each other"
     return None
 
 
@@ -188,7 +188,7 @@ def _describe_unknown(unknown: Sequence[str], classes: int) -> str:
     names = " and ".join(unknown)
     if len(unknown) > MAX_NAMED_CLASSES:
         names = f"{len(unknown)} of {classes} classes"
-    return f"too few images of {names} are recognised, and of real ones hardly more"
+    return f"the teacher recognises few images of {names}, and hardly more of the real ones"
 
 
 def _describe_coverage(coverage: HeldOutFigure) -> str:
@@ -196,7 +196,7 @@ def _describe_coverage(coverage: HeldOutFigure) -> str:
 
 
 def _describe_recall(recall: HeldOutFigure) -> str:
-    return f"its images vary as {_format_share(recall.generated)} of the real ones do ({_add_held_out(recall)})"
+    return f"its images show {_format_share(recall.generated)} of the variety of real ones ({_add_held_out(recall)})"
 
 
 def _add_held_out(figure: HeldOutFigure) -> str:

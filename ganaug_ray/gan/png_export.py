@@ -25,7 +25,7 @@ def find_gan_folder(address: str) -> Folder:
                 return place
     except OSError as error:
         raise UserError(f"{address}: cannot be read ({error})") from None
-    raise UserError(f"{address}: found no finished generator (gan.json), nor in its folder gan; train one first")
+    raise UserError(f"{address}: no finished generator (gan.json) here or in its folder gan; train one first")
 
 
 def parse_counts(counts: list[str], classes: list[str]) -> dict[str, int]:
@@ -45,11 +45,11 @@ def parse_counts(counts: list[str], classes: list[str]) -> dict[str, int]:
         if name not in classes:
             raise UserError(f"--count {text}: no class {name!r}; {known}")
         if name in parsed_counts:
-            raise UserError(f"--count {text}: {name} stands twice")
+            raise UserError(f"--count {text}: {name} is given twice")
         parsed_counts[name] = int(number)
     if sum(parsed_counts.values()) > MAX_IMAGES:
         raise UserError(
-            f"--count: {sum(parsed_counts.values())} images in all, and {MAX_IMAGES} are the most at a time"
+            f"--count: {sum(parsed_counts.values())} images in all; at most {MAX_IMAGES} can be drawn at a time"
         )
     return parsed_counts
 
@@ -90,7 +90,7 @@ def export_images(
 def _refuse_to_overwrite(folder: Folder, names: set[str]) -> None:
     """Of another generator there may be images of the same names: none of both is to be lost or mixed up."""
     if existing := sorted(names.intersection(folder.list_files(".png"))):
-        raise UserError(f"--png: {folder}/{existing[0]} is there already; give another --seed or another folder")
+        raise UserError(f"--png: {folder}/{existing[0]} already exists; give another --seed or another folder")
 
 
 def format_file_name(name: str, seed: int, index: int) -> str:

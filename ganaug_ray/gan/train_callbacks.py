@@ -236,10 +236,9 @@ class StallWatch:
             seconds = now - self._last
             if self._usual is not None and seconds > max(MIN_STALL_S, STALL_FACTOR * self._usual):
                 logger.warning(
-                    "%.0f s until step %d, where %.2g s are usual: a rank or the network stood still; the training "
-                    "goes on",
-                    seconds,
+                    "step %d took %.0f s, usually %.2g s: a worker or the network stalled; the training goes on",
                     number,
+                    seconds,
                     self._usual,
                 )
             else:

@@ -62,7 +62,7 @@ def train_rank(
     start = checkpoint.load_newest(out / "checkpoints", training.fingerprint(), warn=logger.warning)
     first = start.step if start else 0
     if start and place.is_first:
-        logger.info("going on from step %d", first)
+        logger.info("resuming at step %d", first)
     recorder = TrainingRecorder(training, shape, first, place) if place.is_first else None
     hooks = recorder.build_hooks() if recorder else _SILENT_HOOKS
     if on_snapshot is not None:

@@ -45,7 +45,8 @@ class TrainingBudget:
         """Why the training may be too short and what would suffice; None if it is long enough or untested."""
         if self.needed_images is None or self.images_seen >= self.needed_images:
             return None
-        return f"too few for good samples: every data set tried took {self.needed_images} images or more; {self.advice}"
+        needed = f"every data set that we tried needed {self.needed_images} images or more"
+        return f"too few for good samples: {needed}; {self.advice}"
 
 
 def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:

@@ -51,7 +51,7 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
         workers = format_count(job.gan.workers, "worker")
         drawn = f"{job.gan_image_size} × {job.gan_image_size} × {survey.channels}, {planned.summary}, {workers}"
         if not job.gan.conditional:
-            drawn += ", draws of no class"
+            drawn += ", without classes"
         facts.append(("GAN", drawn))
         if planned.warning:
             facts.append(("warning", planned.warning))

@@ -86,7 +86,7 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
     for folder in models:
         target = targets.build_target(context.run, folder, data)
         if target.record.inputs.get("dataset") != DatasetRecord.read(target.home.dataset).hash:
-            note = f"{folder} was trained on another data set: images it was trained on may be among these"
+            note = f"{folder} was trained on another data set, which may contain some of these images"
             context.terminal.print_stage_line("evaluate", "note", note)
 
         def work(target: targets.EvaluationTarget = target) -> Record:
@@ -207,7 +207,7 @@ def _judge_by_champion(
     """Judge a model by a registry's champion: what is told of it, or StageFailed where it is refused."""
     from ganaug_ray.verdict import promotion_gate
 
-    hint = f"`ganaug promote {context.arguments} --force` promotes it all the same"
+    hint = f"`ganaug promote {context.arguments} --force` promotes it anyway"
     withdrawn = model_registry.find_withdrawn_models(model_registry.list_changes(current))
     if not force and ModelRecord.read(model).hash in withdrawn:
         raise StageFailed(f"{registry}: this model was champion and has been rolled back; {hint}")

@@ -92,7 +92,7 @@ def open_found_experiment(name: str, home: Folder) -> Experiment:
     for folder in (Folder.from_uri(name), home / name):
         if folder.has_file("job.yaml"):
             return _open(folder, name)
-    raise UserError(f"{name}: there is no experiment, and none of that name in {home}; `ganaug ls` lists them")
+    raise UserError(f"{name}: no experiment here, and none of that name in {home}; `ganaug ls` lists them")
 
 
 def list_experiments(home: Folder) -> list[Experiment]:

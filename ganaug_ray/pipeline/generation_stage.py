@@ -34,7 +34,7 @@ def generate_images(context: StageContext) -> None:
     """
     if not context.job.gan.conditional and not context.job.needs_synthetic_sources:
         raise UserError(
-            "gan.conditional false: images of no class cannot be mixed with real ones; to look at some, "
+            "gan.conditional false: images without classes cannot be mixed with real ones; to see some, run "
             f"`ganaug generate {context.run.root} --count any=100 --png DIR`"
         )
     require_data(context)
@@ -88,7 +88,7 @@ def _refuse_other_settings(folder: Folder, record: ImagesRecord, source: ImagesC
     settings = source.model_dump(mode="json")
     changed = [key for key, value in settings.items() if (record.settings or settings).get(key) != value]
     if changed:
-        raise UserError(f"{folder}: was read with another {' and '.join(changed)}; {_OTHER_NAME}")
+        raise UserError(f"{folder}: was read with another setting of {' and '.join(changed)}; {_OTHER_NAME}")
 
 
 def _import_source(context: StageContext, source: ImagesConfig, folder: Folder) -> ImagesRecord:
@@ -120,7 +120,7 @@ def _adopt_generator(context: StageContext, split: Split) -> None:
     source = locate_generator(split.run)
     adopted = source.find_record()
     if adopted is not None and adopted.to_json().get("source") != config.source:
-        raise UserError(f"{source.folder}: is the generator of {adopted.to_json().get('source')}; give another --out")
+        raise UserError(f"{source.folder}: holds that of {adopted.to_json().get('source')}; give another --out")
     if adopted is not None and adopted.to_json().get("class_names", config.classes) != config.classes:
         raise UserError(f"{source.folder}: was adopted with other classes; give another --out")
 
@@ -194,7 +194,7 @@ def _screen_imported(context: StageContext, split: Split, pool: SyntheticPool) -
 
     images = context.require_record("generate", ImagesRecord.find(pool.source.folder))
     total = sum(images.counts.values())
-    progress = Progress(words=f"looks for copies among {total} images")
+    progress = Progress(words=f"looking for copies among {total} images")
     try:
         with context.terminal.show_progress("generate", progress.read):
             return imported_pool.fill_pool(
@@ -218,7 +218,7 @@ def _describe_pool(job: Job, pool: SyntheticPool, record: Record) -> str:
 
     drawn = sum(n > 0 for n in record["counts"].values())
     rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
-    parts = ["none stored: images are made in training"]
+    parts = ["none stored: images are drawn in training"]
     if record["images"]:
         parts = [f"{record['images']} images of {format_count(drawn, 'class', 'classes')}"]
     if not isinstance(pool.source, GanSource):
@@ -244,12 +244,12 @@ def _advise_after_screening(job: Job, run: Run, pool: SyntheticPool, gan: GanRec
     advice = []
     if isinstance(pool.source, GanSource) and gan is not None and gan.ended_early is None:
         key = "steps" if job.gan.steps is not None else "epochs"
-        advice.append(f"--set gan.{key}={2 * getattr(job.gan, key)} trains the GAN on")
+        advice.append(f"--set gan.{key}={2 * getattr(job.gan, key)} trains the GAN longer")
     screens = ["augment.screen"]
     if pool.screen != job.augment.screen:
         screens = [f"arms.{name}.screen" for name in names]
     loosened = " ".join(f"--set {screen}.enabled=false" for screen in screens)
-    advice.append(f"{loosened} takes all images, and lower limits in {screens[0]} take more")
+    advice.append(f"{loosened} accepts all images; lower limits in {screens[0]} accept more")
     if not job.arms:
         advice.append("--set augment.ratio=0 trains without synthetic images")
     elif not set(names) <= job.arms.keys():

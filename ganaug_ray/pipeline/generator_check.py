@@ -65,20 +65,18 @@ def _advise(context: StageContext, judged: JudgedGenerator, format_command: Call
     """
     record = judged.records[judged.worst_split]
     if judged.worst.copies:
-        remedy = "more images or fewer gan.steps help"
+        remedy = "more images or fewer gan.steps may help"
         if judged.name == GENERATOR:
             remedy = "take another generator"
         allowed = format_command("augment.allow_copies=true")
-        return (
-            f"{remedy}, in another --out (see {judged.name}/closest_pairs.png); {allowed} uses its images all the same"
-        )
+        return f"{remedy}, in another --out (see {judged.name}/closest_pairs.png); {allowed} uses its images anyway"
     anyway = format_command("augment.use_anyway=true")
     if judged.name == GENERATOR:
         return f"{anyway} uses its images as they are; another generator, in another --out, may suit your images better"
     if record.ended_early:
         return f"{anyway} uses its images as they are; more steps would not help: {record.ended_early}"
     longer = format_command(_choose_length(context, judged))
-    return f"{longer} trains the GAN on, then tries its images; --set augment.use_anyway=true instead tries these"
+    return f"{longer} trains the GAN longer and tries its images; --set augment.use_anyway=true tries the present ones"
 
 
 def _choose_length(context: StageContext, judged: JudgedGenerator) -> str:

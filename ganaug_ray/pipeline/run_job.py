@@ -137,8 +137,8 @@ def open_experiment(options: RunOptions, given: Job | None, terminal: Terminal) 
         )
     if options.minutes is not None:
         raise UserError(
-            f"--minutes: {what} has its plan already; leave it out to go on, or start from the images with another "
-            "--out"
+            f"--minutes: {what} already has its plan; leave out --minutes to go on, or start from the images with "
+            "another --out"
         )
     path = folder / "job.yaml"
     out = what if options.out is None else options.out

@@ -91,14 +91,14 @@ def explain_no_splits(job: Job) -> str:
         job: with the splits that it has.
     """
     if job.compare.splits >= SPLITS:
-        return f"{SPLITS} splits are the most that are added"
+        return f"no more than {SPLITS} splits are added"
     if job.data.extends:
         return "data.extends keeps images where they were, so there is one split"
     if job.data.split.given:
         return "the images stay in their folders, so there is one split; data.split.given=false deals them out anew"
     possible = job.data.count_possible_splits()
     if possible < MIN_SPLITS or possible == job.compare.splits:
-        too_few = f", and {MIN_SPLITS} are the least that tell more" if possible < MIN_SPLITS else ""
+        too_few = f", and at least {MIN_SPLITS} are needed to tell more" if possible < MIN_SPLITS else ""
         return (
             f"data.split.test {job.data.split.test:g} leaves room for {format_count(possible, 'split')}{too_few}; "
             f"{1 / SPLITS:g} leaves room for {SPLITS}"
@@ -149,9 +149,9 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     if looks[-1].splits == job.compare.splits:
         what = f"seeds ({explain_no_splits(job)})"
     return (
-        f"`ganaug run {arguments} --until-clear` adds {what} until the answer is clear, with up to "
-        f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} "
-        "of training in all; after this first look it wrongly says helped in up to 3.3 % of cases, instead of 2.5 %"
+        f"`ganaug run {arguments} --until-clear` adds {what} until the answer is clear. That is up to "
+        f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} of training in all. "
+        "After this first look, it wrongly says helped in up to 3.3 % of cases instead of 2.5 %"
     )
 
 

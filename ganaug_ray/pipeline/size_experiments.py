@@ -66,12 +66,12 @@ def _advise_sizes(per_class: int | None) -> str:
     """Say which sizes to give, for a job with this number of training images a class.
 
     >>> _advise_sizes(20)
-    'give other numbers of training images a class than data.train_per_class, as [10, 40]'
+    'give other numbers of training images a class than data.train_per_class, such as [10, 40]'
     """
     if per_class is None:
-        return "give data.train_per_class, as 50, and other numbers of training images a class, as [20, 200]"
+        return "give data.train_per_class, such as 50, and other numbers of training images a class, such as [20, 200]"
     sizes = [per_class // 2, per_class * 2] if per_class > 1 else [2, 4]
-    return f"give other numbers of training images a class than data.train_per_class, as {sizes}"
+    return f"give other numbers of training images a class than data.train_per_class, such as {sizes}"
 
 
 def write_learning_curve(context: StageContext) -> None:

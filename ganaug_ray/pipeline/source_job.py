@@ -158,4 +158,4 @@ def _refuse_other_experiment(job: Job, run: Run, source: str, minutes: float | N
     planned_for = job.compare.budget_minutes
     if None not in (minutes, planned_for) and minutes != planned_for:
         begun = f"was begun for {planned_for:g} minutes"
-        raise UserError(f"--minutes {minutes:g}: {run.root} {begun}; leave it out to go on, or {remedy}")
+        raise UserError(f"--minutes {minutes:g}: {run.root} {begun}; leave out --minutes to go on, or {remedy}")

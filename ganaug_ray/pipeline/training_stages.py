@@ -241,7 +241,7 @@ def _describe_gan(gan: synthetic_pools.GanSource) -> str:
         parts.append(record.ended_early)
     again = len(gan.folder.read_json("attempts.json")["from_step"]) - 1
     if again:
-        parts.append(f"started again {format_count(again, 'time')}")
+        parts.append(f"restarted {format_count(again, 'time')}")
     if chosen.value is not None:
         name = gan_figures.parse_name(chosen.chosen_by or "")
         words = name.metric.name if name else chosen.chosen_by

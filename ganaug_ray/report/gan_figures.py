@@ -52,30 +52,26 @@ QUALITY_METRICS = (
     QualityMetric(
         "kid",
         "KID",
-        "distance from real images; other real images would be at 0 on average, and a little below is chance",
+        "distance from real images; other real images average 0, and values slightly below 0 are chance",
         higher_is_better=False,
         is_share=False,
     ),
     QualityMetric(
         "conditional_kid",
         "conditional KID",
-        "the mean of the classes' own KID, by which the kept generator is chosen; ± is its standard error",
+        "mean KID within each class, by which the generator was chosen; ± is its standard error",
         higher_is_better=False,
         is_share=False,
     ),
     QualityMetric(
-        "fid", "FID", "another distance, which falls with the number of images", higher_is_better=False, is_share=False
+        "fid", "FID", "another distance; it is lower with more images", higher_is_better=False, is_share=False
     ),
     QualityMetric("precision", "precision", "generated images that lie among the real ones"),
     QualityMetric("recall", "recall", "real images that lie among the generated ones"),
     QualityMetric("density", "density", "how closely real images surround generated ones", is_share=False),
     QualityMetric("coverage", "coverage", "real images with a generated one close by"),
-    QualityMetric(
-        "agreement", "agreement", "generated images that the teacher takes for what was asked for", of_validation=True
-    ),
-    QualityMetric(
-        "cas", "learnable", "right answers of a classifier trained on generated images alone", of_validation=True
-    ),
+    QualityMetric("agreement", "agreement", "generated images whose class the teacher recognises", of_validation=True),
+    QualityMetric("cas", "learnable", "accuracy of a classifier trained on generated images alone", of_validation=True),
 )
 _BY_KEY = {metric.key: metric for metric in QUALITY_METRICS}
 

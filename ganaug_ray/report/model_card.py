@@ -94,13 +94,13 @@ def _write_text(facts: CardFacts) -> str:
         "",
         "## Intended use",
         "",
-        f"Pictures like those that it was trained on, one of the {len(model.classes)} classes on each. It "
-        "always names one of them, also for a picture of something else. Measure it on images of your own before you "
-        "rely on it; it was not tested for decisions on people.",
+        f"Pictures like those it was trained on, each showing one of the {len(model.classes)} classes. It always "
+        "answers with one of these classes, even for a picture of something else. Measure it on your own images before "
+        "you rely on it. It was not tested for decisions about people.",
         "",
         "## Figures",
         "",
-        f"On {counts['test']} test images that no training and no choice has seen:",
+        f"On {counts['test']} test images, which were used neither for training nor for choosing:",
         "",
         "| metric | value |",
         "|---|---|",
@@ -112,7 +112,7 @@ def _write_text(facts: CardFacts) -> str:
         "",
         f"{verdict.details} {verdict.covers}".strip(),
         "",
-        f"This model is of the arm {champion.arm}: {champion.reason}.",
+        f"This model comes from the arm {champion.arm}: {champion.reason}.",
         "",
         "## Use",
         "",

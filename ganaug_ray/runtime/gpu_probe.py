@@ -61,7 +61,7 @@ def _run_kernel(device: str) -> None:
 
     ones = torch.ones(2, device=device)
     if (ones + ones).sum().item() != 4:
-        raise RuntimeError(f"{device} adds wrongly")
+        raise RuntimeError(f"{device} computes wrong sums")
 
 
 def explain_cuda_error(message: str, torch_version: str, cuda_version: str | None) -> str:

@@ -136,9 +136,9 @@ def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> li
                     "install the same on all nodes"
                 )
         if report.memory > MAX_USED_SHARE:
-            faults.append(f"node {node.name}: {report.memory:.0%} of its memory is in use; end what else runs there")
+            faults.append(f"node {node.name}: {report.memory:.0%} of its memory is in use; stop other programs there")
         if report.disk > MAX_USED_SHARE:
-            faults.append(f"node {node.name}: its disk with Ray's files is {report.disk:.0%} full; free some space")
+            faults.append(f"node {node.name}: the disk with Ray's files is {report.disk:.0%} full; free some space")
         if report.output:
             faults.append(f"node {node.name}: {report.output}; give --out a folder that all nodes see")
         if report.gpus:
@@ -153,7 +153,7 @@ def find_disk_shortage(out: Folder) -> list[str]:
     free = shutil.disk_usage(out.local_path).free
     if free >= MIN_FREE_BYTES:
         return []
-    return [f"{out}: {free / 1e6:.0f} MB are free there, too few for an experiment; free some, or give another --out"]
+    return [f"{out}: {free / 1e6:.0f} MB are free there, not enough for a run; free some, or give another --out"]
 
 
 def find_shortages(job: Job, hardware: Hardware, gpus: str | None) -> list[str]:
@@ -170,7 +170,7 @@ def find_shortages(job: Job, hardware: Hardware, gpus: str | None) -> list[str]:
     slots = hardware.worker_slots
     if not slots:
         whole = "a CPU beside its GPU" if hardware.has_gpus else "a whole CPU"
-        faults.append(f"no node declares {whole}, so tasks would wait for ever; start nodes with --num-cpus 1 or more")
+        faults.append(f"no node declares {whole}, so tasks would wait forever; start nodes with --num-cpus 1 or more")
         return faults
     trained = {"gan": job.gan, "classifier": job.classifier}
     trained |= {f"models.{name}": model for name, model in job.models.items()}
@@ -256,6 +256,6 @@ def _read_reply(ref: Any) -> NodeReport | str:
         return ray.get(ref, timeout=0)
     except ray.exceptions.GetTimeoutError:
         waited = f"did not answer within {NODE_REPLY_TIMEOUT_S} seconds"
-        return f"{waited}; see that it is up and not overloaded, or take it out"
+        return f"{waited}; check that it is up and not overloaded, or remove it"
     except ray.exceptions.RayError as error:
         return f"cannot run ganaug_ray ({get_last_line(error)}); install it and its dependencies there"

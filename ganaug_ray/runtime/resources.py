@@ -201,7 +201,7 @@ def render_table() -> str:
     for stage, rule in STAGES.items():
         cpus = "none: in the process that was started" if not rule.reserves else "one"
         if rule.all_cpus:
-            cpus = "one; with a GPU, all that it has beside it"
+            cpus = "one; with a GPU, its share of the node's CPUs"
         at_a_time = "as many as fit" if rule.fills else "one"
         if rule.waits:
             at_a_time += ", also on nodes that an autoscaler adds"

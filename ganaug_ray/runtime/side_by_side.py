@@ -48,7 +48,7 @@ def run_tasks(
             if full := find_disk_full(error):
                 raise full from error
             if read_step(task) > before:
-                logger.info("a training is started anew: %s", get_last_line(error))
+                logger.info("a training restarts: %s", get_last_line(error))
                 waiting[start(task)] = task, read_step(task)
                 continue
             failure = StageFailed(f"a worker failed: {get_last_line(error)}")

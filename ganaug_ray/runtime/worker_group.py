@@ -60,7 +60,7 @@ class DrainWatch:
             self._asked = time.monotonic()
             self._leaving = self._node in state.get_draining_nodes()
             if self._leaving:
-                logger.info("this node is about to be taken away: a checkpoint is written")
+                logger.info("this node will be removed soon: writing a checkpoint")
         return self._leaving
 
 
@@ -123,7 +123,7 @@ def run_on_ranks(
             max_failures = MAX_RESTARTS if isinstance(error, ray.train.ControllerError) else 0
             if failures > max_failures:
                 raise StageFailed(f"a worker failed: {get_last_line(error)}") from error
-            logger.info("training is started anew: %s", get_last_line(error))
+            logger.info("training restarts: %s", get_last_line(error))
         finally:
             _delete_state(out)
 

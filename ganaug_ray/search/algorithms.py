@@ -148,8 +148,8 @@ class PopulationBasedTraining(Algorithm):
     name = "pbt"
     proposed_by = "chance, then a population"
     curve_note = (
-        "There the worst went on from the networks of the best, at another learning rate; "
-        "their lines are those of the networks that they have."
+        "There the worst trials took over the networks of the best, at another learning rate. "
+        "Each line shows the networks that its trial has now."
     )
     may_stop_early = False
     is_population = True

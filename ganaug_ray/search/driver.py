@@ -35,7 +35,7 @@ def check_space(kind: str, space: Path, job: Job, write: Path | None) -> SearchS
     """
     check_kind(kind)
     if write is not None and write.exists():
-        raise UserError(f"--write {write}: is there already; name a file that is not")
+        raise UserError(f"--write {write}: already exists; name another file")
     if kind == "mix" and job.augment.sources:
         named = " and ".join(f"augment.{key}" for key in ("images", "generator") if getattr(job.augment, key))
         raise UserError(f"search mix: mixes images of the GAN that the job trains; leave out {named}")
@@ -99,7 +99,7 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
     _run_prerequisite_stages(pipeline, kind)
     need = plan_trials(plan, connect())
     at_once = min(need.at_once, max_trials + 1) if max_trials else need.at_once
-    words = "until the hours are over" if max_trials is None else format_count(max_trials, "trial")
+    words = "until the time is over" if max_trials is None else format_count(max_trials, "trial")
     if plan.has_baseline:
         words += ", and one without synthetic images"
     pipeline.terminal.print_stage_line("search", "note", f"{words}, {at_once} at a time")

@@ -164,12 +164,12 @@ def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Tria
     value = metric.format_with_unit(result.value)
     baseline = next((other for other in trials if other.trial == BASELINE_TRIAL), None)
     if plan.space.kind == "mix" and trial.trial == BASELINE_TRIAL:
-        return f"no mix of {len(trials) - 1} ({counts}) did better on validation than no synthetic images: {value}"
+        return f"none of {len(trials) - 1} mixes ({counts}) did better on validation than no synthetic images: {value}"
     against = ""
     if baseline and baseline.looks:
         against = f"; without synthetic images {metric.format_with_unit(baseline.looks[-1].value)}"
     trainings = len(plan.split_seed_pairs)
-    sign = "less" if metric.higher_is_better else "plus"
+    sign = "minus" if metric.higher_is_better else "plus"
     what = f"{metric.name} on validation, {sign} its standard error over {trainings} trainings"
     return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({what})"
 

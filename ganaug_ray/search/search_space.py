@@ -118,7 +118,7 @@ def load_space(path: Path, kind: SearchKind, job: Job) -> SearchSpace:
         raise UserError(f"{path}: found the key {min(unknown)}, known are about and space")
     distributions = content.get("space")
     if not isinstance(distributions, dict) or not distributions:
-        raise UserError(f"{path}: space: expected keys of the job with a distribution each")
+        raise UserError(f"{path}: space: expected keys of the job, each with a distribution")
     dimensions: list[Dimension] = []
     for key, given in distributions.items():
         dimensions.append(_read_dimension(f"{path}: {key}", str(key), given, kind, job, dimensions))
@@ -138,8 +138,8 @@ def _read_dimension(where: str, key: str, given: Any, kind: SearchKind, job: Job
         raise UserError(f"{where}: cannot be searched; set it in the job")
     if kind == "classifier" and field in LENGTH_FIELDS:
         raise UserError(
-            f"{where}: cannot be read off one training: schedule {job.classifier.schedule} makes the learning rate "
-            "depend on the length; set it in the job"
+            f"{where}: cannot be searched: schedule {job.classifier.schedule} makes the learning rate depend on the "
+            "length, so no training shows a shorter one; set it in the job"
         )
     if not isinstance(given, Mapping):
         raise UserError(f"{where}: expected a distribution, such as {{choice: [...]}} or {{uniform: [0, 1]}}")
@@ -154,7 +154,7 @@ def _read_dimension(where: str, key: str, given: Any, kind: SearchKind, job: Job
     distribution = names[0]
     values = _read_values(where, distribution, given[distribution])
     if key == "augment.classes" and "gaining" in values:
-        raise UserError(f"{where}: gaining goes by other arms, and a trial has none; give it to an arm of the job")
+        raise UserError(f"{where}: gaining compares other arms, and a trial has none; give it to an arm of the job")
     file = where.rpartition(":")[0]
     for value in values:  # alone, so that the message is clear
         apply_settings(job, {key: value}, file, check_network)
@@ -185,7 +185,7 @@ def _read_condition(where: str, given: Any, before: list[Dimension]) -> dict[str
     for key, values in given.items():
         other = next((dimension for dimension in before if dimension.key == key), None)
         if other is None:
-            raise UserError(f"{where}: when: {key} is not searched above it")
+            raise UserError(f"{where}: when: {key} is not a key above this one")
         values = tuple(values) if isinstance(values, list) else (values,)
         for value in values:
             if other.distribution != "choice" or value not in other.values:
@@ -209,7 +209,7 @@ def _build_space(path: Path, kind: SearchKind, job: Job, dimensions: list[Dimens
         raise UserError(f"{path}: give one of gan.steps and gan.epochs")
     (length,) = lengths
     if length.when or length.distribution not in ("choice", "integers"):
-        raise UserError(f"{path}: {length.key}: is read off every trial's curve; give a choice or integers, no when")
+        raise UserError(f"{path}: {length.key}: is read off every trial's curve; give choice or integers, without when")
     if any(length.key in dimension.when for dimension in other_dimensions):
         raise UserError(f"{path}: {length.key}: is read off every trial's curve; nothing can depend on it")
     budgets = sorted(length.values) if length.distribution == "choice" else _spread_evenly(*length.values)

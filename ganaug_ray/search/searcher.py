@@ -146,11 +146,11 @@ def _judge_ending(
 ) -> tuple[Status, str | None]:
     """How a trial ended, and why: by what it has written down itself, if it got as far as that."""
     if ending is not None and ending["status"] == "finished" and not results:
-        return "failed", "there was no look at it"
+        return "failed", "it ended before it was measured"
     if ending is not None:
         return ending["status"], ending["reason"]
     if lost:
-        return "failed", "its process was lost time and again: killed, or out of memory"
+        return "failed", "its process was lost again and again: killed, or out of memory"
     if results and results[-1].at >= plan.list_marks(plan.count_rows())[-1]:
         return "finished", None  # it was stopped where it would have ended
     last = f" after {results[-1].at}" if results else ""

@@ -11,12 +11,12 @@ SHARED_PARTS: Schema = {
     "log_uniform": {
         **_ENDS,
         "items": {"type": "number", "exclusiveMinimum": 0},
-        "description": "Lower and upper end; every factor is as likely.",
+        "description": "Lower and upper end; drawn evenly on a logarithmic scale.",
     },
     "integers": {**_ENDS, "items": {"type": "integer"}, "description": "Lowest and highest."},
     "when": {
         "type": "object",
-        "description": "Other keys of the space, and values of theirs with which alone this one has a meaning.",
+        "description": "Other keys of the space with their values: only with these is this one used.",
     },
 }
 """Name in the schema of any setting -> its schema."""
@@ -30,7 +30,7 @@ def build_space_schema() -> Schema:
         settings |= _list_searchable(job, job["properties"][section], f"{section}.")
     return {
         "$schema": DIALECT,
-        "title": "A search space of ganaug",
+        "title": "A search space for ganaug",
         "type": "object",
         "additionalProperties": False,
         "required": ["space"],

@@ -53,7 +53,7 @@ def build_trackers(
         return [TensorBoardTracker(folder)]
     uri = tracking.removeprefix(_MLFLOW_PREFIX)
     if uri == tracking or not uri:
-        raise UserError(f"search.tracking: found {tracking!r}; it is to be mlflow:URI, as in mlflow:http://host:5000")
+        raise UserError(f"search.tracking: found {tracking!r}; expected mlflow:URI, such as mlflow:http://host:5000")
     refuse_credentials(uri)
     if importlib.util.find_spec("mlflow") is None:
         raise UserError(

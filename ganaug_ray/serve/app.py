@@ -15,8 +15,8 @@ from ganaug_ray.serve.routes.schemas import Refusal, Refusal2
 from ganaug_ray.serve.service import Service
 
 API_DESCRIPTION = (
-    "Image classification by the champion of a ganaug experiment. Send the API key, where there is one, as X-API-Key. "
-    "What answers GET also answers HEAD."
+    "Image classification by the champion of a ganaug experiment. If the server has an API key, send it as X-API-Key. "
+    "Every route that answers GET also answers HEAD."
 )
 FASTAPI_VALIDATION = "Validation Error"
 

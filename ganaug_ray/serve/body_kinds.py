@@ -7,10 +7,10 @@ import re
 
 from ganaug_ray.data.image_formats import name_image_format
 
-HOW_TO_SEND = "send the image file itself, by curl --data-binary @cat.jpg or -F images=@cat.jpg"
+HOW_TO_SEND = "send the image file itself, with curl --data-binary @cat.jpg or -F images=@cat.jpg"
 HOW_TO_SEND_FORM = (
-    "send a form with Content-Type: multipart/form-data and its boundary, as curl -F images=@cat.jpg and other clients "
-    "do where none is set by hand"
+    "send a form with Content-Type: multipart/form-data and its boundary; curl -F images=@cat.jpg and other clients "
+    "set both by themselves"
 )
 MIN_JUDGED_BYTES = 2000  # of an image file: among this many there is a byte that is a line end
 BASE64_START_CHARS = 1000  # of which a format's signature is found
@@ -25,7 +25,7 @@ _PLAIN_PPM = rb"P[1-3]\s+((#[^\n]*\n\s*)*\d+\s+){2}(#[^\n]*\n\s*)*\d"
 _SIGNS = {
     "a ZIP archive": rb"PK\x03\x04",
     "a data: URI": rb"data:",
-    "an address, and none is fetched": rb"[a-zA-Z][a-zA-Z0-9+.-]{1,20}://",
+    "an address, and addresses are not fetched": rb"[a-zA-Z][a-zA-Z0-9+.-]{1,20}://",
     "HTML or XML": rb"<",
     "JSON": rb'[\[{"]',
     "a URL-encoded form": rb"[\w.%+\[\]-]{1,100}=",
@@ -36,7 +36,7 @@ def explain_content(content: bytes) -> str | None:
     """Return what a content is that is no image, and what to send; None where it is nothing that is known.
 
     >>> explain_content(b'{"image": "..."}')
-    'JSON; send the image file itself, by curl --data-binary @cat.jpg or -F images=@cat.jpg'
+    'JSON; send the image file itself, with curl --data-binary @cat.jpg or -F images=@cat.jpg'
     """
     kind = _find_base64_image(content)
     if kind is not None:

@@ -62,6 +62,6 @@ class LedgerClient:
                 self._dropped = 0
                 await self._call("note", notes, dropped)
         except Exception:  # the ledger may be gone for a while; answers do not depend on it
-            logger.exception("notes on answers could not be delivered")
+            logger.exception("records of answers could not be delivered")
         finally:
             self._delivery = None

@@ -39,9 +39,7 @@ class FeedbackStore:
         self._folder = folder
         unusable_names = [name for name in classes if not is_folder_name(name)]
         if unusable_names:
-            raise UserError(
-                f"--feedback {folder}: images are stored in a folder a class, and {unusable_names[0]!r} cannot be one"
-            )
+            raise UserError(f"--feedback {folder}: each class gets a folder, and {unusable_names[0]!r} cannot name one")
         try:
             folder.create()
         except OSError as error:

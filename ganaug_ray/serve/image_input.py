@@ -85,7 +85,7 @@ def _explain_refusal(error: images.UnreadableError, content: bytes) -> str | Non
     if error.reason == "not an image":
         return body_kinds.explain_content(content)
     if error.reason != "too large" and body_kinds.has_lost_line_ends(content):
-        return "its line ends are gone, as by curl -d; send it by curl --data-binary @cat.jpg"
+        return "its line ends are missing, as after curl -d; send it with curl --data-binary @cat.jpg"
     return None
 
 

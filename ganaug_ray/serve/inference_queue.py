@@ -101,7 +101,7 @@ class InferenceQueue:
             try:
                 callback(model, images_NHWC, probabilities_NK)
             except Exception:  # who only watches must not cost the callers their answers
-                logger.exception("a batch could not be told of")
+                logger.exception("a batch could not be recorded")
         row = 0
         answers: list[Answer | Exception] = []
         for result in results:

@@ -174,7 +174,7 @@ class LiveModel:
             try:
                 self.reload_if_changed()
             except Exception:  # whatever it is, the next look may go well, and this thread is the only one that looks
-                logger.exception("looking at the champion failed")
+                logger.exception("the champion could not be checked")
 
     def stop_watching(self) -> None:
         """Stop watching for a new champion."""

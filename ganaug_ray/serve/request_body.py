@@ -41,7 +41,7 @@ async def read_body(request: Request, limits: RequestLimits) -> bytes:
     except TimeoutError:
         raise ProblemError(408, f"the request was not sent within {limits.seconds:g} seconds") from None
     except ClientDisconnect:
-        raise ProblemError(400, "the request broke off") from None
+        raise ProblemError(400, "the request ended too early") from None
     return bytes(content)
 
 
@@ -145,7 +145,7 @@ def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -
     except (FormParserError, UnicodeDecodeError, ValueError, IndexError):
         raise ProblemError(400, "the form is damaged") from None
     if not parser.is_whole:
-        raise ProblemError(400, "the form breaks off")
+        raise ProblemError(400, "the form ends too early")
     return [FormPart(field, file, bytes(part)) for field, file, part in parser.parts]
 
 

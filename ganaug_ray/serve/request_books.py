@@ -70,4 +70,4 @@ class Booking:
 
 
 def _describe_overload() -> ProblemError:
-    return ProblemError(429, "too many requests at a time; come back in a moment", {"Connection": "close"})
+    return ProblemError(429, "too many requests at a time; try again in a moment", {"Connection": "close"})

@@ -54,7 +54,7 @@ class Rollout:
             share = float(text)
             if address and 0 < share <= 1:
                 return cls(mode, address, share)
-            raise UserError(f"--{mode} {option}: found the share {text}, expected one above 0, and 1 at most")
+            raise UserError(f"--{mode} {option}: found the share {text}, expected a number above 0 and up to 1")
         if mode == "canary":
             model = option if "/" in text or not address else address  # what follows the colon may be of an address
             raise UserError(f"--canary {option}: expected MODEL:SHARE, such as {model}:0.1")

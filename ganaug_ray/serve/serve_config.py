@@ -106,7 +106,7 @@ def parse_replicas(text: str) -> tuple[int, int] | None:
         bounds = int(least), int(most or least)
         if 0 <= bounds[0] <= bounds[1] and bounds[1] > 0:
             return bounds
-    raise UserError(f"--replicas {text}: expected a number, such as 2, or a least and a most, such as 1:8")
+    raise UserError(f"--replicas {text}: expected a number, such as 2, or a range, such as 1:8")
 
 
 def check_gpus(gpus: float | None) -> None:

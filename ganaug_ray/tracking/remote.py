@@ -135,7 +135,7 @@ class RemoteTracker:
             if not self._is_failure_said:
                 reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
                 self._say(
-                    f"tracking.{self._server.name} {self._server.address} did not take what it was sent; the run goes "
+                    f"tracking.{self._server.name} {self._server.address} did not accept what was sent; the run goes "
                     f"on, and the same command sends it again ({reason:.200})"
                 )
             self._is_failure_said = True

@@ -90,7 +90,7 @@ def _describe_action(comparison: Comparison) -> str:
         return "Ship the classifier that uses them."
     if comparison.verdict == "not enough repeats":
         return (
-            f"{SHIP_REAL} for now; {MIN_REPEATS} trainings of each arm are the least (compare.seeds, compare.splits)."
+            f"{SHIP_REAL} for now. An answer needs {MIN_REPEATS} trainings of each arm (compare.seeds, compare.splits)."
         )
     return f"{SHIP_REAL} for now." if comparison.verdict == "unclear" else f"{SHIP_REAL}."
 
@@ -109,7 +109,7 @@ def _describe_details(comparison: Comparison, rivals: int) -> str:
         visible_gain = comparison.smallest_visible_gain
         assert visible_gain is not None
         if metric.is_share and visible_gain >= 1:
-            sentences.append("So few trainings can show no gain at all.")
+            sentences.append("With so few trainings no gain could be shown.")
         else:
             amount = format_change(metric, visible_gain).removeprefix("+")
             sentences.append(f"This many trainings can show a gain of {amount} or more.")

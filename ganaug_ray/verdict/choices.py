@@ -75,7 +75,7 @@ def choose_champion(
     elif deciding.verdict == "no worthwhile gain":
         reason = f"{deciding.arm} brought no worthwhile gain"
     else:
-        reason = f"{deciding.arm} was not seen to help"
+        reason = f"{deciding.arm} was not shown to help"
 
     sign = 1 if get_metric(metric).higher_is_better else -1
 

@@ -219,4 +219,4 @@ def describe_comparison(comparisons: list[Comparison], rows: Sequence[Mapping[st
         return f"{best.baseline} is better than every other model; the nearest, {best.arm}: {change}."
     if best.verdict == "no worthwhile gain":
         return f"No model is better than {best.baseline} by a worthwhile gain; {best.arm}: {change}."
-    return f"No model is clearly better than {best.baseline}; {best.arm}: {change}, and the interval holds zero."
+    return f"No model is clearly better than {best.baseline}; {best.arm}: {change}, and the interval includes zero."

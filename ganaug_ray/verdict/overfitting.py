@@ -69,7 +69,7 @@ def describe_gap(rows: list[dict[str, Any]], arm: str) -> str:
     (row,) = (row for row in rows if (row["metric"], row["arm"]) == (ACCURACY.key, arm))
     change = row["change"]
     if change is None:
-        return f"On training images accuracy is {_format_points(row['gap'])} points above that on test images."
+        return f"Accuracy on training images minus that on test images is {_format_points(row['gap'])} points."
     mean = f"the gap changed by {_format_points(change['mean'])} points"
     if change["ci95"] is None:
         return f"Whether {arm} reduces overfitting is unclear: {mean}, but no interval can be drawn."
@@ -79,7 +79,7 @@ def describe_gap(rows: list[dict[str, Any]], arm: str) -> str:
         return f"{arm} reduced overfitting: {interval}."
     if low > 0:
         return f"{arm} increased overfitting: {interval}."
-    return f"Whether {arm} reduces overfitting is unclear: {interval}, and the interval holds zero."
+    return f"Whether {arm} reduces overfitting is unclear: {interval}, and the interval includes zero."
 
 
 def _format_points(share: float) -> str:

@@ -64,7 +64,8 @@ class ChampionMatch:
         """The result in one sentence."""
         return (
             f"{self.metric} {self.candidate:.3f}, the champion's {self.champion:.3f} on the same {self.rows} test "
-            f"images; right alone on {self.candidate_alone} and {self.champion_alone}, p {self.p:.2g}"
+            f"images; only the new model is right on {self.candidate_alone}, only the champion on "
+            f"{self.champion_alone}, p {self.p:.2g}"
         )
 
 
@@ -131,7 +132,7 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
         seen_ids.update(champion.read_table(SEEN_FILE)["id"].to_pylist())
     fresh = np.array([id_ not in seen_ids for id_ in our_images.ids])
     if not fresh.any():
-        raise UserError(f"{champion}: the champion was trained on or chosen by all test images of {run.root}")
+        raise UserError(f"{champion}: it was trained on or chosen by all test images of {run.root}; none is left")
     champion_to_ours = np.array([ours.classes.index(name) for name in theirs.classes])
     ours_N = ours.predict_probabilities(our_images.images).argmax(1)[fresh]
     theirs_N = champion_to_ours[theirs.predict_probabilities(champion_images.images).argmax(1)][fresh]

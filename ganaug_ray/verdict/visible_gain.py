@@ -54,10 +54,10 @@ def describe_visible_gain(tested: int, gain: float | None) -> str:
         A clause, without a full stop.
 
     >>> describe_visible_gain(48, None)
-    'no gain: 3 trainings of each arm are the least (compare.seeds, compare.splits)'
+    'no gain: at least 3 trainings of each arm are needed (compare.seeds, compare.splits)'
     """
     if gain is None:
-        return f"no gain: {MIN_REPEATS} trainings of each arm are the least (compare.seeds, compare.splits)"
+        return f"no gain: at least {MIN_REPEATS} trainings of each arm are needed (compare.seeds, compare.splits)"
     return (
         f"a gain of about {100 * gain:.1f} points of accuracy on {tested:,} test images, "
         f"if two models differ on {100 * DISAGREEING:.0f} % of them"

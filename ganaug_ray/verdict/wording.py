@@ -68,21 +68,21 @@ def describe_coverage(
     seeds = len({outcome.seed for outcome in outcomes})
     if splits * seeds < MIN_REPEATS:
         return (
-            f"Fewer than {MIN_REPEATS} trainings of each arm tell too little of the chance of training, so there is "
-            "no interval. McNemar's test speaks of these models alone, on other test images."
+            f"Fewer than {MIN_REPEATS} trainings of each arm say too little about chance, so there is no interval. "
+            "McNemar's test is about these models alone, on other test images."
         )
     if splits == 1:
         coverage_words = (
-            f"The interval covers the chance of training classifiers ({seeds} seeds) and of which images are in the "
-            f"test set ({len(outcomes[0].test.labels_N):,}). All models share one split of the data, and one GAN where "
+            f"The interval covers the chance of training classifiers ({seeds} seeds) and the choice of test images "
+            f"({len(outcomes[0].test.labels_N):,}). All models share one split of the data, and one GAN where "
             "an arm needs it. With other training images or another training of the GAN the result may differ by more."
         )
     else:
         assert overlap is not None
         coverage_words = (
             f"The interval covers the chance of training ({format_count(splits, 'split')} with "
-            f"{format_count(seeds, 'seed')} each; a split has a GAN of its own where an arm needs one), of which "
-            f"images are trained on, and of which are tested ({overlap.tested:,}, each once)."
+            f"{format_count(seeds, 'seed')} each), the choice of training images, and that of test images "
+            f"({overlap.tested:,}, each once). Each split has its own GAN where an arm needs one."
         )
         if overlap.train > 0:
             coverage_words += (
@@ -91,8 +91,8 @@ def describe_coverage(
             )
         if candidates > 1 and overlap.chosen_on >= 0.005:
             coverage_words += (
-                f" Of the test images {100 * overlap.chosen_on:.0f} % are validation images of another split, on which "
-                "the arm was chosen among others: that may flatter it."
+                f" In other splits, {100 * overlap.chosen_on:.0f} % of the test images are validation images, by which "
+                "the arm was chosen. That may flatter it."
             )
     if candidates > 1:
         coverage_words += (

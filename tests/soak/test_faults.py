@@ -45,7 +45,7 @@ def test_drained_node_writes_checkpoint(killable: Cluster, taught: Path) -> None
     with subprocess.Popen(drain, env=environment, stderr=subprocess.PIPE, text=True) as hook:
         kept = Folder.from_uri(taught / "gan" / "checkpoints")
         killing.until(lambda: checkpoint.read_newest_step(kept) > 0, child)
-        killing.until(lambda: "about to be taken away" in (taught / "log.txt").read_text(), child)
+        killing.until(lambda: "will be removed soon" in (taught / "log.txt").read_text(), child)
         assert hook.poll() is None, "it holds the machine back"
         step = checkpoint.read_newest_step(kept)
         killable.replace(number)

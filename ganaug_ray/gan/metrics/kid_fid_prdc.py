@@ -275,7 +275,7 @@ def _require_images(needed: int, metric: str, real_NF: torch.Tensor, fake_MF: to
     smaller_side = min(len(real_NF), len(fake_MF))
     if smaller_side < needed:
         raise TooFewImages(
-            f"{metric} needs at least {needed} images a side; there are {len(real_NF)} real and "
+            f"{metric} needs at least {needed} images on each side; there are {len(real_NF)} real and "
             f"{len(fake_MF)} generated ones"
         )
     return smaller_side

@@ -68,7 +68,7 @@ async function classify(file) {
     inside(".took").textContent = error.message;
     inside(".took").classList.add("failed");
     if (error.status === 401) {
-      notice("This server wants an API key: type it above, then choose the image again.");
+      notice("This server needs an API key: type it above, then choose the image again.");
       find("key").focus();
     }
   }

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 FORM_TYPE = b"multipart/form-data"
 FEEDBACK_FIELDS = ("id", "label", "image")
-HOW_TO_SEND = "send a form, by curl -F id=ID -F label=cat -F image=@cat.jpg"
+HOW_TO_SEND = "send a form, with curl -F id=ID -F label=cat -F image=@cat.jpg"
 MAX_TEXT_CHARS = 1000  # bytes of an id or a label
 
 
@@ -88,7 +88,7 @@ async def _record_feedback(
     if not reply["known"]:
         raise ProblemError(404, "id: no such answer is remembered; predict's answers carry an id for each image")
     if reply["labelled"]:
-        raise ProblemError(409, "id: that answer has its label already")
+        raise ProblemError(409, "id: that answer already has a label")
     if is_stored and not reply["has_room"]:
         raise ProblemError(507, "the label was counted; the image was not stored, since the folder for them is full")
     if is_stored:
@@ -147,7 +147,7 @@ async def _read_feedback(request: Request, limits: RequestLimits) -> FeedbackReq
             if part.is_empty:
                 continue
             if part.field in parts and part.field in FEEDBACK_FIELDS:
-                raise ProblemError(400, f"{part.field}: is there twice; send one answer's feedback at a time")
+                raise ProblemError(400, f"{part.field}: is given twice; send one answer's feedback at a time")
             parts[part.field] = part.content
         return FeedbackRequest(
             _check_text(parts.get("id"), "id"), _check_text(parts.get("label"), "label"), parts.get("image")
@@ -159,7 +159,7 @@ async def _read_feedback(request: Request, limits: RequestLimits) -> FeedbackReq
     if not isinstance(content_json, dict):
         raise ProblemError(400, "expected a JSON object with id and label")
     if "image" in content_json:
-        raise ProblemError(400, f"image: is not taken from JSON; {HOW_TO_SEND}")
+        raise ProblemError(400, f"image: cannot be sent in JSON; {HOW_TO_SEND}")
     return FeedbackRequest(_check_text(content_json.get("id"), "id"), _check_text(content_json.get("label"), "label"))
 
 
@@ -168,7 +168,7 @@ def _check_text(value: Any, name: str) -> str:
         try:
             value = value.decode()
         except UnicodeDecodeError:
-            raise ProblemError(400, f"{name}: is no UTF-8 text") from None
+            raise ProblemError(400, f"{name}: is not UTF-8 text") from None
     if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_CHARS:
         raise ProblemError(400, f"{name}: expected text")
     return value

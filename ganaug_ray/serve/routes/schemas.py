@@ -13,10 +13,10 @@ from ganaug_ray.serve.routes import examples
 class Prediction(BaseModel):
     """What was found in one image."""
 
-    id: str = Field(description="Of this answer, for feedback.")
+    id: str = Field(description="Names this answer in feedback.")
     label: str = Field(description="The likeliest class.")
-    probability: float = Field(description="Of that class.")
-    probabilities: dict[str, float] = Field(description="Of every class; they sum to one.")
+    probability: float = Field(description="Probability of that class.")
+    probabilities: dict[str, float] = Field(description="Probabilities of all classes; they sum to one.")
 
 
 class Predictions(BaseModel):
@@ -26,14 +26,14 @@ class Predictions(BaseModel):
 
     model: str
     version: str
-    milliseconds: float = Field(description="From the request's arrival to its answer.")
+    milliseconds: float = Field(description="Time from the request's arrival to its answer.")
     predictions: list[Prediction]
 
 
 class ModelInput(BaseModel):
     """What images are brought to before the network sees them."""
 
-    size: int = Field(description="Pixels a side.")
+    size: int = Field(description="Width and height in pixels.")
     channels: int
     resize: str = Field(description="crop, pad or stretch.")
 
@@ -50,10 +50,10 @@ class ModelCard(BaseModel):
     parameters: int | None
     classes: list[str]
     input: ModelInput
-    metrics: dict[str, Any] = Field(description="As measured when it was promoted; else on validation images.")
+    metrics: dict[str, Any] = Field(description="As measured when it was promoted; otherwise on validation images.")
     verdict: str | None = Field(description="Whether synthetic images helped: helped, hurt or unclear.")
     sentence: str | None = Field(description="The verdict in words.")
-    generator: str | None = Field(description="What the generator of the synthetic images is worth, in words.")
+    generator: str | None = Field(description="The verdict on the generator of the synthetic images, in words.")
     lineage: dict[str, Any] = Field(description="Arm, seed, and the hashes of the data set and of the generator.")
 
 
@@ -63,7 +63,7 @@ class Feedback(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [examples.FEEDBACK]})
 
     id: str
-    version: str = Field(description="Of the model that had answered.")
+    version: str = Field(description="Version of the model that answered.")
     predicted: str
     correct: bool
     stored: bool = Field(description="Whether the image was stored.")
@@ -77,15 +77,15 @@ class RolloutStatus(BaseModel):
     champion: str
     candidate: str | None
     mode: str | None = Field(description="shadow or canary.")
-    share: float | None = Field(description="Of the requests that both models answer.")
+    share: float | None = Field(description="Share of the requests that both models answer.")
     stores_images: bool
     feedback: dict[str, Any] | None = Field(
-        description="Of all replicas: the comparison with its sequential test, labels, images dropped and stored."
+        description="Over all replicas: the comparison with its sequential test, labels, images dropped and stored."
     )
     drift: dict[str, Any] | None = Field(
-        description="Of what the champion was asked in the replica that answers; none for a model without reference."
+        description="Drift of the champion's images in the replica that answers; null for a model without a reference."
     )
-    candidate_drift: dict[str, Any] | None = Field(description="Likewise of a canary.")
+    candidate_drift: dict[str, Any] | None = Field(description="The same for a canary.")
 
 
 class Refusal(BaseModel):
@@ -106,17 +106,17 @@ class Refusal2(Refusal):
 _REASONS = {
     400: "The request is malformed.",
     401: "No API key, or a wrong one.",
-    404: "There is no such thing.",
-    405: "Not with this method.",
-    408: "The request came too slowly.",
+    404: "Not found.",
+    405: "The route does not take this method.",
+    408: "The request was sent too slowly.",
     409: "It has been done already.",
     413: "Too many bytes, pixels or images.",
     415: "Not an image, or not in a form that is understood.",
-    421: "Without an API key the server answers under the name localhost only.",
+    421: "A server without an API key answers only under the name localhost.",
     422: "A damaged image.",
-    429: "Too busy; Retry-After says when to come back.",
+    429: "Too busy; Retry-After says when to try again.",
     507: "There is no room to store it.",
-    503: "Not now; Retry-After says when to come back.",
+    503: "Not available now; Retry-After says when to try again.",
 }
 
 
@@ -133,7 +133,7 @@ BINARY_SCHEMA = {"type": "string", "format": "binary"}
 IMAGE_BODY = {
     "requestBody": {
         "required": True,
-        "description": "One image, whatever its Content-Type says; or a form with files, and perhaps other fields.",
+        "description": "One image, whatever its Content-Type says; or a form with files. Its other fields are ignored.",
         "content": {
             "application/octet-stream": {"schema": BINARY_SCHEMA},
             "multipart/form-data": {
@@ -143,13 +143,13 @@ IMAGE_BODY = {
     }
 }
 _FEEDBACK_PROPERTIES = {
-    "id": {"type": "string", "description": "Of an answer.", "examples": [examples.PREDICTION["id"]]},
+    "id": {"type": "string", "description": "The id of an answer.", "examples": [examples.PREDICTION["id"]]},
     "label": {"type": "string", "examples": ["dog"]},
 }
 FEEDBACK_BODY = {
     "requestBody": {
         "required": True,
-        "description": "What an image was; in a form, with the image itself.",
+        "description": "The true class of an image. A form may hold the image too.",
         "content": {
             "application/json": {
                 "schema": {"type": "object", "required": ["id", "label"], "properties": _FEEDBACK_PROPERTIES}

@@ -35,7 +35,12 @@ def build_router(service: Service) -> APIRouter:
         return Response(json.dumps(_describe_answer(answer, started)), media_type="application/json")
 
     drawn = {"description": "The heat map over the image.", "content": {"image/png": {}}}
-    asked = {"name": "class", "in": "query", "schema": {"type": "string"}, "description": "Default: the likeliest."}
+    asked = {
+        "name": "class",
+        "in": "query",
+        "schema": {"type": "string"},
+        "description": "The class to explain; by default the likeliest.",
+    }
 
     @routes.post(
         "/explain",

@@ -85,7 +85,7 @@ def _parse_image(tensor: dict[str, Any], binary: bytes, shape: tuple[int, int, i
     length = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if length is not None or "data" not in tensor:
         if length != len(binary) or len(binary) != count:
-            raise ProblemError(400, f"image: expected binary_data_size {count} and as many bytes behind the JSON")
+            raise ProblemError(400, f"image: expected binary_data_size {count} and as many bytes after the JSON")
         return np.frombuffer(binary, np.uint8).reshape(size)
     try:
         values = np.asarray(tensor["data"])

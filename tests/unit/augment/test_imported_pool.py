@@ -124,7 +124,7 @@ def test_noise_is_screened_away(run: Run, tmp_path: Path) -> None:
         fill(job, run)
     (pool,) = synthetic_pools.list_pools(job, run)
     advice = generation_stage._advise_after_screening(job, run, pool, None)
-    assert "--set augment.screen.enabled=false takes all images" in advice
+    assert "--set augment.screen.enabled=false accepts all images" in advice
 
 
 def test_report_tells_of_the_source(run: Run, tmp_path: Path) -> None:

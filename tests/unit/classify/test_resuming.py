@@ -108,7 +108,7 @@ def test_killed_training_resumes_bit_identically(
     assert checkpoint.read_newest_step(out / "checkpoints") == 12, "of the last look before"
     capsys.readouterr()
     train(one)
-    assert "going on from step 12" in capsys.readouterr().out
+    assert "resuming at step 12" in capsys.readouterr().out
     undisturbed = fit(digits, tmp_path / "undisturbed", **settings)
     train(undisturbed)
     there = Folder.from_uri(undisturbed.out)

@@ -137,7 +137,7 @@ def test_copied_example_is_a_job(tmp_path: Path) -> None:
     assert load_job(copy) == load_job(examples.find_example("digits.yaml"))
     line = copy.read_text(encoding="utf-8").split("\n", 1)[0]
     assert Path(line.removeprefix(f"{examples.SCHEMA_LINE}file://")).is_file()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         examples.copy_example("digits", copy)
     with pytest.raises(UserError, match=r"digit: there is no such example; known are .*\bgan\b"):
         examples.find_example("digit")

@@ -44,7 +44,7 @@ def test_winning_discriminator_stops_training() -> None:
     said = early_stopping.find_stop_reason(GOOD + won)
     assert said is not None
     assert said.startswith(
-        "the discriminator has won: it takes 99% of the training images and 2% of the generated ones for real, since"
+        "the discriminator has won: it calls 99% of the training images and 2% of the generated ones real, since"
     )
 
 
@@ -54,8 +54,8 @@ def test_overfitting_discriminator_stops_training() -> None:
     said = early_stopping.find_stop_reason(GOOD + overfits)
     assert said is not None
     assert said.startswith(
-        "the discriminator overfits: it takes 98% of the training images for real, but scores validation images nearer "
-        "to generated ones (gap 0.80: 0 is like training images, 1 like generated ones), since step 400"
+        "the discriminator overfits: it calls 98% of the training images real, but scores validation images more "
+        "like generated ones (gap 0.80: 0 is like training images, 1 like generated ones), since step 400"
     )
 
 

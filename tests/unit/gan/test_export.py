@@ -61,7 +61,7 @@ def test_export_overwrites_no_file(experiment: Run, tmp_path: Path, ganaug) -> N
     (tmp_path / "3" / "3-0-00001.png").write_bytes(b"mine")
     code, _, said = ganaug("generate", experiment.gan, "--count", "2=1", "--count", "3=2", "--png", tmp_path)
     assert code == 2
-    assert "3-0-00001.png is there already" in said
+    assert "3-0-00001.png already exists" in said
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["3-0-00001.png"], "nor any written"
     assert ganaug("generate", experiment.gan, "--count", "3=2", "--png", tmp_path, "--seed", 1)[0] == 0
     assert (tmp_path / "3" / "3-0-00001.png").read_bytes() == b"mine"
@@ -91,7 +91,7 @@ finally:
         (["--count", "3", "--png", "OUT"], ["--count 3", "CLASS=N"]),
         (["--count", "3=0", "--png", "OUT"], ["--count 3=0", "from 1"]),
         (["--count", "3=x", "--png", "OUT"], ["--count 3=x", "whole number"]),
-        (["--count", "3=1", "--count", "3=2", "--png", "OUT"], ["3 stands twice"]),
+        (["--count", "3=1", "--count", "3=2", "--png", "OUT"], ["3 is given twice"]),
         (["--count", "3=60000", "--count", "4=60000", "--png", "OUT"], ["120000", "100000"]),
         (["--count", "3=1", "--png", "OUT", "--set", "seed=1"], ["--set", "job file"]),
         (["--count", "3=1", "--png", "OUT", "--out", "elsewhere"], ["--out", "job file"]),

@@ -55,7 +55,7 @@ def test_grey_noise_is_red(judge: Any) -> None:
     assert verdict.undrawn == ["cat"]
     assert verdict.sentence == (
         "The generator is not usable yet: it drew no cat, and its images cover 5 % of the real ones (held-out real "
-        "images: 96 %). It had 150 steps; 4,000 are the least that were measured to work."
+        "images: 96 %). It had 150 steps; in our measurements none worked with fewer than 4,000."
     )
 
 
@@ -74,16 +74,16 @@ def test_usable_generator_is_green(judge: Any) -> None:
         ({"coverage": figure(0.5, 0.96)}, "amber", "cover 50 %"),
         ({"coverage": figure(0.2, 0.96)}, "red", "cover 20 %"),
         ({"coverage": figure(0.5, 0.55)}, "green", "cover 50 %"),
-        ({"recall": figure(0.3, 0.9)}, "amber", "vary as 30 %"),
-        ({"recall": figure(0.02, 0.9)}, "red", "vary as 2 %"),
-        ({"kid": figure(1.0, 0.0)}, "amber", "differ from real ones 25 % as much"),
-        ({"kid": figure(3.0, 0.0)}, "red", "differ from real ones 75 % as much"),
+        ({"recall": figure(0.3, 0.9)}, "amber", "show 30 %"),
+        ({"recall": figure(0.02, 0.9)}, "red", "show 2 %"),
+        ({"kid": figure(1.0, 0.0)}, "amber", "are 25 % as far from real ones"),
+        ({"kid": figure(3.0, 0.0)}, "red", "are 75 % as far from real ones"),
         ({"classes": WELL | recognition(owl=(0.2, 0.9))}, "amber", "drew no owl"),
         ({"classes": recognition(cat=(0.2, 0.9), dog=(0.2, 0.9))}, "red", "no cat and no dog"),
         (
             {"classes": recognition(cat=(0.3, 0.35), dog=(0.9, 0.9))},
             "amber",
-            "too few images of cat are recognised, and",
+            "the teacher recognises few images of cat, and",
         ),
     ],
 )
@@ -102,7 +102,7 @@ def test_few_held_out_images_condemn_nobody(judge: Any) -> None:
     assert "12 held-out real images are too few" in verdict.sentence
     some = judge(USABLE | {"images": 24})
     assert some.colour == "amber"
-    assert some.sentence.endswith("(held-out real images: 96 %), but 24 held-out images are few to tell by.")
+    assert some.sentence.endswith("(held-out real images: 96 %), but 24 held-out images are too few to be sure.")
     assert len(some.sentence.split()) <= MAX_WORDS
     rare = {"cat": figure(0.4, 1.0) | {"images": 2}, "dog": figure(0.4, 1.0) | {"images": 12}}
     assert judge(USABLE | {"classes": rare}).undrawn == ["dog"]

@@ -29,5 +29,5 @@ def test_stall_between_steps_is_reported(
     now[0] += 100.0
     told.restart_clock()
     assert steps([0.5], 5) == ""
-    assert steps([31.0, 0.5], 6).startswith("31 s until step 6, where 0.5 s are usual")
+    assert steps([31.0, 0.5], 6).startswith("step 6 took 31 s, usually 0.5 s")
     assert steps([15.0, 25.0, 25.0], 8) == ""

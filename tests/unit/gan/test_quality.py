@@ -155,7 +155,7 @@ def test_kid_depends_on_its_seed_alone() -> None:
 def test_too_few_images_raise_clear_error() -> None:
     """Too few images are an error that names how many are needed."""
     with pytest.raises(
-        kid_fid_prdc.TooFewImages, match=r"KID needs at least 20 images a side; there are 300 real and 19"
+        kid_fid_prdc.TooFewImages, match=r"KID needs at least 20 images on each side; there are 300 real and 19"
     ):
         kid_fid_prdc.compute_kid(blobs(), blobs(19), 0)
     with pytest.raises(kid_fid_prdc.TooFewImages, match=r"coverage needs at least 20"):

@@ -67,9 +67,9 @@ def test_arm_of_red_generator_is_not_trained(run: Run, job: Job, capsys: pytest.
     said = capsys.readouterr().out
     (line,) = re.findall(r"generator +red +(.*)", said)
     assert line.startswith("The generator is not usable yet: ")
-    assert "It had 6 steps; 4,000 are the least that were measured to work." in line
-    assert f"{SYNTHETIC} is not trained; --set gan.steps=4000 trains the GAN on" in said
-    assert "next       note   `ganaug run job.yaml --set 'arms={}' --set gan.steps=4000` trains the GAN on" in said
+    assert "It had 6 steps; in our measurements none worked with fewer than 4,000." in line
+    assert f"{SYNTHETIC} is not trained; --set gan.steps=4000 trains the GAN longer" in said
+    assert "next       note   `ganaug run job.yaml --set 'arms={}' --set gan.steps=4000` trains the GAN longer" in said
     assert f"no images for {SYNTHETIC}: the generator is not usable" in said
     assert not run.synthetic.list_files()
 
@@ -144,10 +144,10 @@ def test_gan_goes_on_beside_trained_images_from_elsewhere(run: Run, job: Job) ->
         (
             {"memorization": {"verdict": "copies", "reason": "it does"}},
             [],
-            "more images or fewer gan.steps help, in another --out (see gan/closest_pairs.png); --set "
+            "more images or fewer gan.steps may help, in another --out (see gan/closest_pairs.png); --set "
             "augment.allow_copies=true uses",
         ),
-        ({}, ["gan.epochs=1"], "--set gan.epochs=667 trains the GAN on"),
+        ({}, ["gan.epochs=1"], "--set gan.epochs=667 trains the GAN longer"),
     ],
 )
 def test_advice_suits_the_reason(

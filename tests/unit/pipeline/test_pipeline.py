@@ -105,7 +105,7 @@ def test_dry_run_describes_planned_work(tmp_path: Path, monkeypatch: pytest.Monk
     assert "6 generator steps, 96 images seen (1 epoch), 1 worker" in both
     assert re.search(r"\breal\+classic\+synthetic synthetic, 100 images .*\b10 classes\b.*: 8 .*\b64 ", both)
     alone = lines(UNCONDITIONAL)
-    assert "6 generator steps, 96 images seen (1 epoch), 1 worker, draws of no class" in alone
+    assert "6 generator steps, 96 images seen (1 epoch), 1 worker, without classes" in alone
     assert "synthetic" not in alone
     assert "GAN" not in lines(["augment.ratio=0"])
 

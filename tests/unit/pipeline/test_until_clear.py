@@ -113,7 +113,7 @@ def test_unclear_run_ends_after_looks(prepare: Callable[..., Experiment], capsys
     assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4), (1, 6)], [(1, 6)])
     assert (
         "look 3 of 3 done   unclear with 6 seeds; this was the last look (seeds alone were added: data.split.test 0.5 "
-        "leaves room for 2 splits, and 3 are the least that tell more; 0.2 leaves room for 5)"
+        "leaves room for 2 splits, and at least 3 are needed to tell more; 0.2 leaves room for 5)"
     ) in capsys.readouterr().out
 
 
@@ -121,7 +121,7 @@ def test_unclear_run_ends_after_looks(prepare: Callable[..., Experiment], capsys
     ("settings", "words"),
     [
         (["compare.splits=3", "data.split.test=0.33"], "data.split.test 0.33 leaves room for 3 splits; 0.2 leaves"),
-        (["compare.splits=5", "data.split.test=0.2"], "5 splits are the most that are added"),
+        (["compare.splits=5", "data.split.test=0.2"], "no more than 5 splits are added"),
         (["compare.splits=1", "data.split.given=true"], "the images stay in their folders, so there is one split"),
         (["compare.splits=1", "data.split.test=0.2"], "a class is too small for more splits"),
     ],
@@ -233,8 +233,8 @@ def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsy
     assert experiment.reached == [(1, 2), (1, 4), (1, 2)]
     assert experiment.read_settings().items() >= {"seeds": 2, "looks": 1}.items()
     assert (
-        "leaves room for 5) until the answer is clear, with up to 4 more trainings, about 4 minutes of "
-        "training in all; after" in capsys.readouterr().out
+        "leaves room for 5) until the answer is clear. That is up to 4 more trainings, about 4 minutes "
+        "of training in all. After" in capsys.readouterr().out
     )
 
 

@@ -348,7 +348,7 @@ def test_three_arms_appear_together(tmp_path: Path) -> None:
     assert f"{SYNTHETIC}: +10.0 points; {LIVE}: +0.0 points" in forest
     assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
     assert len(set(re.findall(r'<i style="color: (#\w+)">', html))) == 3
-    assert "Each arm's interval stands by itself" in page.text
+    assert "No interval is widened for the number of arms" in page.text
     assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
 
 
@@ -437,7 +437,7 @@ def test_last_samples_appear_with_step(reported: Experiment) -> None:
 def test_gan_figures_include_spread_and_reason(experiment: Experiment, reported: Experiment) -> None:
     """Figures of a GAN are shown with their spread, and an early end of its training with the reason."""
     page = Page(reported.page()).text
-    assert "a little below is chance – 0.250 ± 0.100 lower" in page
+    assert "values slightly below 0 are chance – 0.250 ± 0.100 lower" in page
     assert "kid_teacher" not in page.split("Lineage")[0], "codes are for files"
     assert "ended early" not in page
     record = experiment.run.gan.read_json("gan.json")

@@ -166,4 +166,4 @@ def test_page_names_the_algorithm() -> None:
     population = search | {"proposed_by": "chance, then a population", "curve_note": "There the worst went on."}
     text = Page(search_section.render_search_page(population)).text
     assert "proposed by chance, then a population" in text
-    assert "Dotted: where trials are looked at. There the worst went on." in text
+    assert "Dotted: where trials are compared. There the worst went on." in text

@@ -30,7 +30,7 @@ def test_healthy_node_is_not_mentioned() -> None:
     ("report", "words"),
     [
         (NodeReport({**HERE, "torch": "2.13.0"}), ["torch 2.13.0", "this process torch 2.14.1", "install the same"]),
-        (NodeReport(HERE, memory=0.97), ["97% of its memory", "end what else runs there"]),
+        (NodeReport(HERE, memory=0.97), ["97% of its memory", "stop other programs there"]),
         (NodeReport(HERE, disk=0.99), ["99% full", "free some space"]),
         (
             NodeReport(HERE, output="does not see what this process wrote to /runs/x"),

@@ -62,7 +62,7 @@ def check_space(tmp_path: Path, kind: str, job: Job, *lines: str) -> SearchSpace
             "when: expected keys with lists of values",
             [STRATEGY, WEIGHT_OF_MIX],
         ),
-        ("mix", SPREAD, [WEIGHT_OF_MIX, STRATEGY], "is not searched above it", [STRATEGY, WEIGHT_OF_MIX]),
+        ("mix", SPREAD, [WEIGHT_OF_MIX, STRATEGY], "is not a key above this one", [STRATEGY, WEIGHT_OF_MIX]),
         ("gan", [], [LR, STEPS, "gan.epochs: {choice: [4]}"], "give one of gan.steps and gan.epochs", [LR, STEPS]),
         ("gan", [], [LR, "gan.steps: {uniform: [4, 8]}"], "give a choice or integers", [LR, STEPS]),
         ("mix", SPREAD, [STRATEGY, WEIGHT], "leave one out", [STRATEGY]),
@@ -104,7 +104,7 @@ def test_command_is_taken_once_advice_is(tmp_path: Path, tiny_job: Job) -> None:
         check_space(tmp_path, "gans", tiny_job, LR)
     kind = str(caught.value).partition("known are ")[2].split(", ")[0]
     check_space(tmp_path, kind, tiny_job, LR)
-    with pytest.raises(UserError, match=r"--write .*name a file that is not"):
+    with pytest.raises(UserError, match=r"--write .*name another file"):
         driver.check_space(kind, path, tiny_job, write=path)
     driver.check_space(kind, path, tiny_job, write=tmp_path / "best.yaml")
 

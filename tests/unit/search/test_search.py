@@ -409,7 +409,7 @@ def test_useless_mix_recommends_baseline(copy: Run, tiny_job: Job) -> None:
     ]
     record = result.build_record(plan, found, plan.count_rows(), 3.0, 2)
     assert record["best"]["settings"] == {"augment.ratio": 0.0}
-    assert "no mix of 2" in record["sentence"]
+    assert "none of 2 mixes" in record["sentence"]
     nothing = result.build_record(plan, [found[2]], plan.count_rows(), 3.0, 2)
     assert nothing["best"] is None
 
@@ -469,7 +469,7 @@ def test_command_line_mistakes_are_reported_early(tmp_path: Path, tiny_job: Job)
     path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}}")
     with pytest.raises(UserError, match="known are gan, mix, classifier"):
         driver.check_space("gann", path, tiny_job, None)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         driver.check_space("gan", path, tiny_job, path)
     grid = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "grid"})})
     with pytest.raises(UserError, match=r"gan\.lr: search\.algorithm grid"):

@@ -107,7 +107,7 @@ def test_canary_is_taken_as_exemplified(canary: str, address: str) -> None:
     [
         ({"shadow": "pets", "canary": "pets:0.1"}, "give one of them", {"shadow": "pets", "canary": None}),
         ({"shadow": "pets", "canary": "pets:0.1"}, "give one of them", {"shadow": None, "canary": "pets:0.1"}),
-        ({"shadow": None, "canary": "pets:2"}, "and 1 at most", {"shadow": None, "canary": "pets:1"}),
+        ({"shadow": None, "canary": "pets:2"}, "and up to 1", {"shadow": None, "canary": "pets:1"}),
     ],
 )
 def test_rollout_is_taken_once_advice_is(given: dict[str, Any], advice: str, followed: dict[str, Any]) -> None:

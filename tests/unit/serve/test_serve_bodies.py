@@ -103,7 +103,7 @@ def test_forms_need_their_content_type(client: TestClient, kind: str, status: in
         body = f'--edge\r\n{header}; name="images"; filename="a.png"\r\n\r\n'.encode() + IMAGE + b"\r\n--edge--\r\n"
         answer = client.post("/v1/predict", content=body, headers={"Content-Type": kind})
         assert (answer.status_code, answer.json()["detail"][: len(says)]) == (status, says)
-        assert "as curl -F images=@cat.jpg" in answer.json()["detail"]
+        assert "curl -F images=@cat.jpg" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -134,19 +134,19 @@ def test_forms_lose_no_image_silently(client: TestClient, parts: list, status: i
         (
             json.dumps({"image": TEXT}).encode(),
             415,
-            "(JSON; send the image file itself, by curl --data-binary @cat.jpg",
+            "(JSON; send the image file itself, with curl --data-binary @cat.jpg",
         ),
         (TEXT.encode(), 415, "PNG in base64; send"),
         (base64.encodebytes(HEIC), 415, "HEIC in base64; send"),
         (f"data:image/png;base64,{TEXT}".encode(), 415, "a data: URI; send"),
         (urlencode({"image": TEXT}).encode(), 415, "a URL-encoded form; send"),
-        (b"https://example.org/cat.jpg", 415, "an address, and none is fetched; send"),
+        (b"https://example.org/cat.jpg", 415, "an address, and addresses are not fetched; send"),
         (b"<?xml version='1.0'?>\n<svg/>", 415, "unsupported format (SVG; save it as PNG or JPEG)"),
         (b"%PDF-1.7\n%%EOF\n", 415, "unsupported format (PDF document; convert it to PNG or JPEG)"),
         (b"cat.jpg", 415, "text; send"),
         (bytes(range(256)), 415, "image: not an image"),
-        (encoded(size=(99, 99)).translate(None, b"\r\n\0"), 422, "line ends are gone, as by curl -d"),
-        (encoded(size=(99, 99), kind="JPEG").translate(None, b"\r\n\0"), 422, "line ends are gone, as by curl -d"),
+        (encoded(size=(99, 99)).translate(None, b"\r\n\0"), 422, "line ends are missing, as after"),
+        (encoded(size=(99, 99), kind="JPEG").translate(None, b"\r\n\0"), 422, "line ends are missing, as after"),
     ],
 )
 def test_refusal_names_what_came(client: TestClient, content: bytes, status: int, says: str) -> None:

@@ -274,10 +274,10 @@ def test_refused_feedback_stores_nothing(pets: Folder, tmp_path: Path) -> None:
         assert client.post("/v1/feedback", content=b"\xff").status_code == 400
         assert send(ids[3], image=b"")[0] == 400
         told = {"id": ids[3], "label": "cat"}
-        assert "not taken from JSON" in client.post("/v1/feedback", json=told | {"image": "eA=="}).text
+        assert "cannot be sent in JSON" in client.post("/v1/feedback", json=told | {"image": "eA=="}).text
         assert "curl -F id=ID" in client.post("/v1/feedback", data=told).text
         twice = [("id", (None, ids[3])), ("label", (None, "cat")), ("label", (None, "dog"))]
-        assert "label: is there twice" in client.post("/v1/feedback", files=twice).text
+        assert "label: is given twice" in client.post("/v1/feedback", files=twice).text
 
 
 def test_feedback_is_disabled_by_default(pets: Folder) -> None:
@@ -295,5 +295,5 @@ def test_feedback_is_disabled_by_default(pets: Folder) -> None:
 
 def test_invalid_class_folder_is_refused(tmp_path: Path) -> None:
     """A feedback store with a class that cannot be a folder name is refused at once."""
-    with pytest.raises(UserError, match="'a/b' cannot be one"):
+    with pytest.raises(UserError, match="'a/b' cannot name one"):
         FeedbackStore(Folder.from_uri(tmp_path), ["cat", "a/b"])

@@ -73,7 +73,7 @@ GOOD, BAD, MIXED = [0.85, 0.86, 0.88], [0.75, 0.76, 0.78], [0.85, 0.78, 0.82]
         ),
         ([0.83, 0.85, 0.84], "helped", "(+3.0, 95 % interval"),  # equal differences have the rows' interval
         (REAL, "no worthwhile gain", "A gain of 1.0 points is ruled out: the 95 % limit of the gain is"),
-        (REAL[:2], "not enough repeats", "3 trainings of each arm are the least (compare.seeds, compare.splits)."),
+        (REAL[:2], "not enough repeats", "An answer needs 3 trainings of each arm (compare.seeds, compare.splits)."),
     ],
 )
 def test_verdict_follows_confidence_interval(tests: list[float], expected: str, words: str) -> None:
@@ -133,7 +133,7 @@ def test_verdict_describes_interval_coverage() -> None:
     assert "share" not in covers(two, APART, "a")
     assert "Two splits share 40 % of their training images" in covers(two, replace(APART, train=0.4), "a")
     seen = replace(APART, chosen_on=0.2)
-    assert "Of the test images 20 % are validation images of another" in covers(two, seen, "a", "b")
+    assert "In other splits, 20 % of the test images are validation images" in covers(two, seen, "a", "b")
     assert "20 %" not in covers(two, seen, "a"), "a single candidate is not chosen on anything"
 
 
