@@ -21,22 +21,19 @@ def build_average(generator: Generator, batch_size: int, half_life: int) -> Weig
 
 
 @torch.no_grad()
-def refresh_batch_norm(
-    average: WeightAverage[Generator], class_shares_K: np.ndarray, latent: int, seed: int
-) -> Generator:
-    """Recompute the averaged generator's batch-norm statistics, and return it in evaluation mode.
+def refresh_batch_norm(generator: Generator, class_shares_K: np.ndarray, latent: int, seed: int) -> Generator:
+    """Recompute the averaged generator's batch-norm statistics in place, and return it in evaluation mode.
 
     The running statistics from training belong to other weights (and, under DDP, to rank 0's rows alone).
     The new ones are plain means over a fixed set of latents: "standing statistics" (Brock et al. 2019).
 
     Args:
-        average: of the generator's weights.
+        generator: with averaged weights.
         class_shares_K: how often training drew each class, float64 [K]: of a mixture of other shares, batch norm
             would shift every class away from what it was trained with.
         latent: length of the latent vector.
         seed: of the latents and labels.
     """
-    generator = average.module
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -16,9 +16,10 @@ from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming, re
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan import training_loop
+from ganaug_ray.gan.snapshot_queue import OpenExecutor
 from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.gan.training_spec import GanTraining
-from ganaug_ray.runtime import cluster, resources, side_by_side, worker_group
+from ganaug_ray.runtime import background_worker, cluster, resources, side_by_side, worker_group
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.resources import StageResources
 
@@ -47,11 +48,15 @@ def train_gans(
         notify(lowered)
     share = choose_gpu_share(trainings[0]) if hardware.has_gpus else 1.0
     reserved = resources.plan_stage("train-gan", hardware, workers, share)
+    beside = resources.plan_snapshots(len(trainings), reserved, hardware, share)
+    open_executor = functools.partial(background_worker.open_background_worker, beside) if beside else None
     if len(trainings) == 1 or workers > 1:
-        train = functools.partial(_train_on_ranks, workers=workers, use_gpu=hardware.has_gpus)
+        train = functools.partial(
+            _train_on_ranks, workers=workers, use_gpu=hardware.has_gpus, open_executor=open_executor
+        )
         ends = side_by_side.run_groups(train, trainings, reserved.at_once)
     else:
-        ends = _train_side_by_side(trainings, reserved)
+        ends = _train_side_by_side(trainings, reserved, open_executor)
     failures = []
     for training, error in ends:
         if isinstance(error, DivergenceError):
@@ -75,31 +80,32 @@ def choose_gpu_share(training: GanTraining) -> float:
 
 
 def _train_side_by_side(
-    trainings: list[GanTraining], reserved: StageResources
+    trainings: list[GanTraining], reserved: StageResources, open_executor: OpenExecutor | None
 ) -> Iterator[tuple[GanTraining, DivergenceError | StageFailed | None]]:
     """Train each in a process of its own, and yield each when it ends, with its error or None."""
 
     def start(training: GanTraining) -> "ray.ObjectRef[int | None]":
-        return _train_task.options(**reserved.ray_options).remote(training)
+        return _train_task.options(**reserved.ray_options).remote(training, open_executor)
 
     return side_by_side.run_tasks(start, trainings, _count_steps_kept)
 
 
 @ray.remote(max_retries=worker_group.MAX_RESTARTS)
-def _train_task(training: GanTraining) -> int | None:
+def _train_task(training: GanTraining, open_executor: OpenExecutor | None) -> int | None:
     worker_log.install_print_handler()
     place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=worker_group.DrainWatch())
     Folder.from_uri(training.out).create()
-    return worker_group.catch_divergence(train_and_finish, training, place)
+    train = functools.partial(train_and_finish, open_executor=open_executor)
+    return worker_group.catch_divergence(train, training, place)
 
 
 def _count_steps_kept(training: GanTraining) -> int:
     return checkpoint.read_newest_step(Folder.from_uri(training.out) / "checkpoints")
 
 
-def _train_on_ranks(training: GanTraining, workers: int, use_gpu: bool) -> None:
+def _train_on_ranks(training: GanTraining, workers: int, use_gpu: bool, open_executor: OpenExecutor | None) -> None:
     worker_group.run_on_ranks(
-        train_and_finish,
+        functools.partial(train_and_finish, open_executor=open_executor),
         training,
         resources.choose_worker_range(training.config, workers),
         Folder.from_uri(training.out).create(),

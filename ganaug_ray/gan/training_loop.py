@@ -40,9 +40,11 @@ class Hooks:
     Attributes:
         report: gets a row of the log: the step, losses and scores.
         save: gets a checkpoint to write.
-        snapshot: gets the step, the averaged generator and the discriminator; returns metrics, on rank 0.
+        snapshot: gets the step, the averaged generator and the discriminator; returns metrics, on rank 0 if they are
+            measured at once.
         should_stop: asked after each snapshot, and before the first step after a resume, whether more training makes no
-            sense. If one rank says so, the training ends for all.
+            sense. If one rank says so, the training ends for all. Where metrics are measured beside the training it
+            goes by those of the snapshot before, and the other hooks drop what was done since.
     """
 
     report: Callable[[dict[str, Any]], None]

@@ -13,8 +13,8 @@ from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.runtime.hardware import Hardware, NodeResources
 
 Stage = Literal[
-    "prepare", "train-gan", "train", "label", "generate", "evaluate", "promote", "measure", "export", "predict",
-    "search", "serve",
+    "prepare", "train-gan", "snapshots", "train", "label", "generate", "evaluate", "promote", "measure", "export",
+    "predict", "search", "serve",
 ]  # fmt: skip
 
 
@@ -43,6 +43,7 @@ class StageRule:
 STAGES: dict[Stage, StageRule] = {
     "prepare": StageRule("a part of a source", "none", fills=True),
     "train-gan": StageRule("a GAN with its figures; a single one takes a whole GPU", "share", fills=True, waits=True),
+    "snapshots": StageRule("the figures of a GAN in training, beside it where all of them fit", "share"),
     "train": StageRule("a teacher, an arm's or a compared model", "share", fills=True, waits=True),
     "label": StageRule("the pseudo-labels of a split", "one"),
     "generate": StageRule("an actor that draws and screens blocks of images", "one", fills=True),
@@ -138,6 +139,34 @@ def plan_stage(
         return StageResources(1, 0, 0)
     needed = StageResources(workers, cpus, gpus, 1 if has_driver and workers > 1 else 0)
     return replace(needed, at_once=_count_units(needed, hardware, rule))
+
+
+def plan_snapshots(
+    trainings: int, training: StageResources, hardware: Hardware, gpu_share: float = 1.0
+) -> StageResources | None:
+    """Return what a process reserves that measures a GAN's snapshots while it trains.
+
+    Only CPUs, or where there are GPUs these, that no training needs: else a training is worth more than figures beside
+    another one, and on the same kind of device, so that the figures are the same in either process.
+
+    Args:
+        trainings: of GANs in this stage.
+        training: what each of them reserves.
+        hardware: that of the cluster; what an autoscaler may add is not waited for.
+        gpu_share: of a GPU, for such networks.
+
+    Returns:
+        None where there is no room beside each training: then they measure their snapshots themselves.
+
+    >>> [plan_snapshots(1, StageResources(1, 1, 0), Hardware.of_one_machine(cpus)) is not None for cpus in (1, 2)]
+    [False, True]
+    """
+    needed = plan_stage("snapshots", hardware, gpu_share=gpu_share)
+    at_once = max(1, min(trainings, training.at_once))
+    free_cpus = sum(node.cpus for node in hardware.nodes) - at_once * training.unit_cpus
+    free_gpus = sum(node.gpus for node in hardware.nodes) - at_once * training.unit_gpus
+    fits = at_once * needed.unit_cpus <= free_cpus and at_once * needed.unit_gpus <= free_gpus
+    return needed if fits else None
 
 
 def _count_units(needed: StageResources, hardware: Hardware, rule: StageRule) -> int:

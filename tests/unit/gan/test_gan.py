@@ -64,7 +64,7 @@ def test_every_preset_trains_every_size(preset: Any, size: Any, channels: int, c
         lambda step: batch, config, training_loop.ImageShape(3, channels, size), 2, 0, Place(), None, hooks
     )
     assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in rows)
-    settled = ema.refresh_batch_norm(average, np.full(3, 1 / 3), 8, seed=0)
+    settled = ema.refresh_batch_norm(average.module, np.full(3, 1 / 3), 8, seed=0)
     assert settled(torch.randn(2, 8), torch.tensor([0, 2])).shape == (2, channels, size, size)
     assert all(torch.isfinite(tensor).all() for tensor in seen[-1].tensors.values())
 
@@ -263,7 +263,7 @@ def test_early_stop_holds_after_resume(digits: Folder) -> None:
 def test_average_refreshes_batch_norm_statistics(digits: Folder) -> None:
     """The averaged generator samples with batch norm statistics of its own."""
     average = train(digits)["average"]
-    settled = ema.refresh_batch_norm(average, np.full(10, 0.1), CONFIG.latent, seed=0)
+    settled = ema.refresh_batch_norm(average.module, np.full(10, 0.1), CONFIG.latent, seed=0)
     z_BZ = torch.randn(512, CONFIG.latent)
     normed = settled.norms[0].norm(settled.first(z_BZ[:, :, None, None]))
     assert normed.mean().abs() < 0.1
@@ -277,7 +277,7 @@ def test_batch_norm_statistics_follow_class_shares(digits: Folder) -> None:
     drawn: list[torch.Tensor] = []
     hook = average.module.register_forward_hook(lambda network, inputs, images: drawn.append(inputs[1]))
     shares_K = Sampling().compute_class_shares([30, 10, *[0] * 8])
-    ema.refresh_batch_norm(average, shares_K, CONFIG.latent, seed=0)
+    ema.refresh_batch_norm(average.module, shares_K, CONFIG.latent, seed=0)
     hook.remove()
     counts = torch.cat(drawn).bincount(minlength=10) / sum(len(y_B) for y_B in drawn)
     assert counts[2:].sum() == 0
@@ -475,7 +475,7 @@ def test_unconditional_generator_offers_any_class(digits: Folder) -> None:
     """A generator trained without classes offers the single class any and refuses every other."""
     config = CONFIG.model_copy(update={"conditional": False})
     weights = checkpoint.pack_states(
-        {"generator": ema.refresh_batch_norm(train(digits, config=config)["average"], np.ones(1), 16, seed=0)}
+        {"generator": ema.refresh_batch_norm(train(digits, config=config)["average"].module, np.ones(1), 16, seed=0)}
     )
     spec = GeneratorSpec(
         hash="", classes=list("0123456789"), channels=1, size=32, latent=16, filters=8, conditional=False

@@ -147,6 +147,37 @@ def test_growing_cluster_has_room_for_a_trial() -> None:
     assert plan_stage("search", growing, 2, has_driver=True).at_once == 1, "what is there comes first"
 
 
+@pytest.mark.parametrize(
+    ("trainings", "workers", "cpus", "gpus", "expected"),
+    [
+        (1, 2, 2, 0, None),  # two cores, two workers
+        (1, 1, 2, 0, (1, 0)),
+        (1, 2, 3, 0, (1, 0)),
+        (4, 1, 8, 0, (1, 0)),
+        (5, 1, 8, 0, None),  # a training is worth more than figures beside another one
+        (1, 1, 16, 1, None),  # a single GAN has the GPU, and a CPU would give other last digits
+        (1, 1, 16, 2, (1, 0.25)),
+        (1, 8, 16, 8, None),
+        (1, 7, 16, 8, (1, 0.25)),
+        (4, 1, 16, 1, None),
+    ],
+)
+def test_snapshots_take_what_trainings_leave(
+    trainings: int, workers: int, cpus: int, gpus: int, expected: tuple[float, float] | None
+) -> None:
+    """A GAN's snapshots get a process where one fits beside every training, on the same kind of device."""
+    hardware = Hardware.of_one_machine(cpus, gpus)
+    share = 1.0 if trainings == 1 else 0.25
+    plan = resources.plan_snapshots(trainings, plan_stage("train-gan", hardware, workers, share), hardware, 0.25)
+    assert (None if plan is None else (plan.cpus, plan.gpus)) == expected
+
+
+def test_snapshots_wait_for_no_node() -> None:
+    """What an autoscaler may add is no room for them."""
+    growing = Hardware.from_ray([{"CPU": 1}], {"CPU": 16})
+    assert resources.plan_snapshots(1, plan_stage("train-gan", growing), growing) is None
+
+
 def test_stage_without_gpus_reserves_nothing(tiny_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without GPUs, or with --cpu, an evaluation runs in this process on the CPU, and starts no Ray."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
