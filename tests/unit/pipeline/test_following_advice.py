@@ -228,7 +228,7 @@ def test_advised_sizes_are_experiments(tmp_path: Path, per_class: str) -> None:
 
     with pytest.raises(UserError, match=r"compare\.sizes: the job has none; give ") as caught:
         list_sizes()
-    if match := re.search(r"give data\.train_per_class, as (\d+)", str(caught.value)):
+    if match := re.search(r"give data\.train_per_class, such as (\d+)", str(caught.value)):
         settings.append(f"data.train_per_class={match[1]}")
     match = re.search(r"\[.*\]", str(caught.value))
     assert match, caught.value
