@@ -40,7 +40,7 @@ def test_killed_job_leaves_weights_identical(killable: Cluster, undisturbed: Pat
     assert first == 0
     assert reached - last <= killing.KEPT_EVERY
     assert f"resuming at step {last}" in taught.with_suffix(".txt").read_text()
-    assert (taught / "log.txt").read_text().count(f" from step {last}\n") == 1, "each line once"
+    assert (taught / "log.txt").read_text().count(f"resuming at step {last}\n") == 1, "each line once"
     logged = [row["step"] for row in metrics_log.read_metrics(Folder.from_uri(taught / "gan")) if "loss_g" in row]
     assert logged == list(range(1, killing.STEPS + 1))
 

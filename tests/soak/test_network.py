@@ -95,6 +95,6 @@ def test_training_survives_network_cut(namespace: None, tmp_path: Path, patient:
         assert re.search(rf"step \d+ took {CUT // 10}\d s, usually .*: a worker or the network stalled", log)
     else:
         assert "all ranks start again from the newest checkpoint" in log
-        assert f"from step {attempts['from_step'][-1]}" in log
+        assert f"at step {attempts['from_step'][-1]}" in log
     for name in ("metrics.jsonl", "gan.safetensors"):
         assert (out / "gan" / name).read_bytes() == (undisturbed / "gan" / name).read_bytes()

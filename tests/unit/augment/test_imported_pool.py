@@ -118,7 +118,8 @@ def test_noise_is_screened_away(run: Run, tmp_path: Path) -> None:
     rows = read(run, "test", 0, 100)
     noise = Rows(default_rng(0).integers(0, 256, rows.images.shape, np.uint8), rows.labels, *([[""] * 100] * 3))
     made = write_images(tmp_path / "made", noise)
-    strict = ["augment.screen.enabled=true", "augment.screen.confidence=0.99"]
+    # Agreement 0: so short a training knows no class, and would judge none.
+    strict = ["augment.screen.enabled=true", "augment.screen.confidence=0.99", "augment.screen.class_agreement=0"]
     job = make_job(made, *strict)
     with pytest.raises(NothingPassed, match=r"none of the 100 images of .*made passed the screening"):
         fill(job, run)

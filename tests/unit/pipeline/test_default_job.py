@@ -223,7 +223,7 @@ def test_folder_of_an_experiment_goes_on(
         result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert opened[0] == opened[1]
-    with pytest.raises(UserError, match=r"--minutes: .* has its plan already"):
+    with pytest.raises(UserError, match=r"--minutes: .* already has its plan"):
         CliRunner().invoke(cli.app, ["run", str(tmp_path / "out"), "--minutes", "5"], catch_exceptions=False)
     assert opened[0][1] == str(tmp_path / "out")
     assert len(machine.timed) == 2

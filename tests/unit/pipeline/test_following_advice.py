@@ -34,7 +34,10 @@ from ganaug_ray.serve import launch
 from ganaug_ray.serve.serve_config import ListenAddress
 from tests.conftest import DIGITS, TINY
 
-STRICT = [*TINY, "augment.screen.enabled=true", "augment.screen.confidence=0.999"]
+# Agreement 0: so short a training knows no class, and would judge none.
+STRICT = [
+    *TINY, "augment.screen.enabled=true", "augment.screen.confidence=0.999", "augment.screen.class_agreement=0",
+]  # fmt: skip
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def test_dry_run_describes_planned_work(tmp_path: Path, monkeypatch: pytest.Monk
 def test_generate_without_classes_suggests_command(tmp_path: Path) -> None:
     """Generating for a job without classes is refused with the command that draws images without classes."""
     pipeline = Pipeline(load_job(DIGITS, UNCONDITIONAL), Run(Folder.from_uri(tmp_path)), Terminal())
-    with pytest.raises(UserError, match=r"no class.*ganaug generate .* --count any=100 --png DIR"):
+    with pytest.raises(UserError, match=r"without classes.*ganaug generate .* --count any=100 --png DIR"):
         pipeline.generate_images()
 
 
