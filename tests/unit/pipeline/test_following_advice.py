@@ -145,7 +145,7 @@ def test_advice_loosens_arm_screening(failed: tuple[Run, str]) -> None:
     """An arm's own screening is named as the arm's, and is loosened there."""
     run, _ = failed
     arms = ["arms.synthetic.kind=synthetic", "arms.synthetic.screen.enabled=true"]
-    strict = [*TINY, *arms, "arms.synthetic.screen.confidence=0.999"]
+    strict = [*TINY, *arms, "arms.synthetic.screen.confidence=0.999", "arms.synthetic.screen.class_agreement=0"]
     run.claim_folder(load_job(DIGITS, strict))
     with pytest.raises(StageFailed, match="no generated image passed the screening") as caught:
         Pipeline(load_job(DIGITS, strict), run, Terminal()).generate_images()
