@@ -41,7 +41,8 @@ def test_lower_rate_is_trained_in_the_folder(experiment: Run, tmp_path: Path, mo
     run.claim_folder(job)
     for name in ("dataset", "models/teacher"):
         shutil.copytree(f"{experiment.root}/{name}", tmp_path / "run" / name)
-    monkeypatch.setattr(cluster, "connect", lambda *arguments, **options: Hardware.of_one_machine(2))
+    # One CPU, so no process measures beside the training: there is no Ray here.
+    monkeypatch.setattr(cluster, "connect", lambda *arguments, **options: Hardware.of_one_machine(1))
     monkeypatch.setattr(worker_group, "run_on_ranks", train_here)
 
     def diverge(guard: FiniteGuard, step: int) -> None:
