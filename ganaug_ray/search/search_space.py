@@ -209,7 +209,9 @@ def _build_space(path: Path, kind: SearchKind, job: Job, dimensions: list[Dimens
         raise UserError(f"{path}: give one of gan.steps and gan.epochs")
     (length,) = lengths
     if length.when or length.distribution not in ("choice", "integers"):
-        raise UserError(f"{path}: {length.key}: is read off every trial's curve; give a choice or integers, without when")
+        raise UserError(
+            f"{path}: {length.key}: is read off every trial's curve; give a choice or integers, without when"
+        )
     if any(length.key in dimension.when for dimension in other_dimensions):
         raise UserError(f"{path}: {length.key}: is read off every trial's curve; nothing can depend on it")
     budgets = sorted(length.values) if length.distribution == "choice" else _spread_evenly(*length.values)

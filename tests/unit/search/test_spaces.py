@@ -53,7 +53,7 @@ def test_gan_space_contains_published_settings() -> None:
         ("gan", "gan.epochs: {uniform: [10, 20]}", ["gan.epochs", "curve"]),
         ("classifier", "classifier.steps: {choice: [10, 20]}", ["classifier.steps", "cosine", "learning rate"]),
         ("mix", "augment.classes: {choice: [all, gaining]}", ["augment.classes", "gaining"]),
-        ("mix", "augment.weight: {choice: [0.5], when: {augment.ratio: [1]}}", ["when", "augment.ratio", "above this one"]),
+        ("mix", "augment.weight: {choice: [0.5], when: {augment.ratio: [1]}}", ["augment.ratio", "above this one"]),
     ],
 )
 def test_space_mistake_names_its_key(
