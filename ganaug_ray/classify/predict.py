@@ -131,7 +131,8 @@ class Classifier:
         """Predict float32 [N, K], each row summing to one, from preprocessed images uint8 [N, size, size, C]."""
         parts = [torch.zeros(0, len(self.classes))]
         for start in range(0, len(images_NHWC), self.network.batch_size):
-            rows = torch.tensor(images_NHWC[start : start + self.network.batch_size], device=self.device)
+            batch_NHWC = np.asarray(images_NHWC[start : start + self.network.batch_size])
+            rows = torch.tensor(batch_NHWC, device=self.device)
             x_BCHW = tensors.to_network(rows)
             parts.append(self.network(x_BCHW).softmax(1).cpu())
         return torch.cat(parts).numpy()
