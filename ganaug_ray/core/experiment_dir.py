@@ -177,7 +177,7 @@ class Run:
 
         with suppress(ValidationError):  # settings that are newer than the folder had their defaults
             previous = _dump_settings(Job.model_validate(_fill_old_defaults(previous)))
-        changes = JobChanges(self._list_made_stages(), previous.get("arms") or {}, self.root.has_file(FAILURE_FILE))
+        changes = JobChanges(self._list_made_stages(), previous.get("arms") or {}, self._read_failed_stage())
         for key, (before, after) in find_differences(previous, _dump_settings(job)).items():
             changes.add_change(key, before, after)
         lines = changes.refusals
@@ -200,6 +200,12 @@ class Run:
     def note_failure(self, stage: str, message: str) -> None:
         """Note that a stage failed for good reasons: the settings of what it left may change."""
         self.root.write_json(FAILURE_FILE, {"stage": stage, "message": message})
+
+    def _read_failed_stage(self) -> str | None:
+        """Return the name of the stage that failed last; None where none did, or the note of it was cut off."""
+        with suppress(ValueError):
+            return (read_marker(self.root, FAILURE_FILE) or {}).get("stage")
+        return None
 
     def clear_failure(self) -> None:
         """Forget what failed last: a stage is at work again."""

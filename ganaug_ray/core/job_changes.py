@@ -37,6 +37,17 @@ _SHAPED_BY = {
     "augment.": r"synthetic",
     "classifier.": r"models/.*",
 }
+# Which stages of a folder a stage that failed has left, by its name on the terminal.
+_LEFT_BY = {
+    "prepare": r"dataset",
+    "teach": rf"models/{TEACHER}/.*",
+    "train-gan": r"gan|gan-pseudo",
+    "label": r"pseudo",
+    "generate": r"synthetic.*",
+    "import": r"images.*",
+    "adopt": r"generator",
+}
+_ANY_MODEL = r"models/.*"  # left by the others: train, choose, sizes, compare-models
 _POOL = re.compile(r"synthetic.*")
 _SOURCE = re.compile(r"augment\.images(\.[^.]+)?|augment\.generator")  # as a whole, added or left out
 
@@ -72,15 +83,17 @@ class JobChanges:
     Args:
         stages: all that has been begun in the folder.
         arms: of the job that the folder was made with: name -> settings.
-        has_failed: whether the last stage failed, and was not interrupted.
+        failed_stage: the name of the stage that failed last, and was not interrupted; None where none did.
 
     Attributes:
         refusals: a sentence a change that cannot be; with any of them nothing is to be done.
     """
 
-    def __init__(self, stages: list[MadeStage], arms: Mapping[str, Mapping[str, Any]], has_failed: bool) -> None:
+    def __init__(
+        self, stages: list[MadeStage], arms: Mapping[str, Mapping[str, Any]], failed_stage: str | None = None
+    ) -> None:
         self._stages = stages
-        self._has_failed = has_failed
+        self._failed = None if failed_stage is None else re.compile(_LEFT_BY.get(failed_stage, _ANY_MODEL))
         trained = [
             stage.name.split("/")[1] for stage in stages if stage.is_finished and stage.name.startswith("models/")
         ]
@@ -122,7 +135,8 @@ class JobChanges:
         if stage.name.startswith("gan") and can_go_on:
             self._reopened[stage.path] = stage, words
             return
-        if not stage.is_finished and not self._has_failed:
+        has_failed = self._failed is not None and self._failed.fullmatch(stage.name)
+        if not stage.is_finished and not has_failed:
             steps = stage.count_steps()
             if steps:
                 self._refuse(

@@ -47,9 +47,13 @@ class Folder:
         """Open a path (relative ones from the working directory) or a URI.
 
         Raises:
-            UserError: the URI's scheme is unknown, its filesystem cannot be set up, or it holds credentials.
+            UserError: the URI's scheme is unknown, its filesystem cannot be set up, it holds credentials, or is no
+                UTF-8.
         """
         text = str(uri)
+        if not is_utf8(text):
+            name = os.fsencode(text).decode("utf-8", "backslashreplace")
+            raise UserError(f"{name}: is no UTF-8 name; rename it, for instance with convmv")
         if "://" not in text:
             return cls(pafs.LocalFileSystem(), str(expand_home(text).absolute()))
         refuse_credentials(text)
@@ -187,6 +191,19 @@ class Folder:
 def encode_json(content: dict[str, Any]) -> bytes:
     """Encode an object as indented JSON; NaN and infinity become null, as JSON has none."""
     return (json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def is_utf8(name: str) -> bool:
+    r"""Whether a name is text; of bytes that are no UTF-8 Python makes what cannot be encoded.
+
+    >>> is_utf8("caf\u00e9"), is_utf8("caf\udce9")
+    (True, False)
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def split_address(address: str) -> tuple[Folder, str]:

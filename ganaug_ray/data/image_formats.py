@@ -53,6 +53,22 @@ _DOCUMENT_SIGNATURES = {
     "EPS drawing": rb"%!PS-Adobe-[\d.]+ EPSF|\xc5\xd0\xd3\xc6",
     "PostScript document": rb"%!PS",
 }
+# Of formats that nobody meets by chance in the middle of a text.
+_UNMISTAKABLE_SIGNATURES = {
+    "JPEG": rb"\xff\xd8\xff[\xc0-\xfe]",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "GIF": rb"GIF8[79]a.{4}[\x80-\xff]",
+    "WEBP": rb"RIFF.{4}WEBPVP8",
+}
+# Of what programs make of an image that they take for text: of each byte beyond ASCII two, or a mark that it is lost.
+_TEXT_DAMAGE = {
+    "each byte beyond ASCII was written as two": rb"\xc2\x89PNG|\xc3\xbf\xc3\x98\xc3\xbf",
+    "bytes beyond ASCII are lost": rb"\xef\xbf\xbdPNG|(\xef\xbf\xbd){3}.{0,6}(JFIF|Exif|\xef\xbf\xbd)",
+    "line ends were changed": rb"\x89PNG(?!\r\n\x1a\n)[\r\n]{0,3}\x1a",
+}
+_BLANK_START = re.compile(rb"(\xef\xbb\xbf)?\s{0,1024}")  # a byte order mark is blank, too
+_MAX_TEXT_BYTES = 65_536  # in front of an image
+_CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\f\r"))
 _POINTER_SIGNATURES = {"Git LFS": rb"version https://git-lfs\.github\.com/spec", "git-annex": rb"/annex/objects/"}
 
 
@@ -86,6 +102,45 @@ def name_image_format(content: bytes) -> str | None:
     ('QOI', None)
     """
     return find_format(content) or _match_signature(content, _OTHER_SIGNATURES)
+
+
+def count_blank_bytes(content: bytes) -> int:
+    """Count the blank bytes in front of an image's signature, such as line ends that a script has left; 0 without one.
+
+    >>> count_blank_bytes(b"\\r\\n\\n\\xff\\xd8\\xff\\xe0"), count_blank_bytes(b"\\r\\n<html>")
+    (3, 0)
+    """
+    blank = _BLANK_START.match(content)
+    n = blank.end() if blank else 0
+    return n if n and _match_signature(content[n : n + 512], _UNMISTAKABLE_SIGNATURES) else 0
+
+
+def find_image_behind_text(content: bytes) -> tuple[str, int] | None:
+    """Find an image's signature behind a text, such as the header of an answer that was saved with it.
+
+    Returns:
+        The format and the position of its first byte; None where there is no image, or what is before it is no text.
+
+    >>> find_image_behind_text(b"HTTP/1.1 200 OK\\r\\n\\r\\n\\xff\\xd8\\xff\\xe0")
+    ('JPEG', 19)
+    """
+    start = content[:_MAX_TEXT_BYTES]
+    matches = {name: re.search(sign, start, re.DOTALL) for name, sign in _UNMISTAKABLE_SIGNATURES.items()}
+    found = min(((match.start(), name) for name, match in matches.items() if match), default=None)
+    if found is None:
+        return None
+    at, name = found
+    text = start[:at]
+    return (name, at) if text and len(text.translate(None, _CONTROL_BYTES)) == at else None
+
+
+def find_text_damage(content: bytes) -> str | None:
+    """Say what became of an image that was copied or sent as text; None of any other file.
+
+    >>> find_text_damage("\\x89PNG".encode()), find_text_damage(b"\\x89PNG\\n\\x1a\\n")
+    ('each byte beyond ASCII was written as two', 'line ends were changed')
+    """
+    return _match_signature(content, _TEXT_DAMAGE)
 
 
 def is_camera_raw(kind: str) -> bool:

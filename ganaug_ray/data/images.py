@@ -17,6 +17,8 @@ __all__ = ["UnreadableError"]
 
 Resize = Literal["crop", "pad", "stretch"]
 
+COPIED_AS_TEXT = "copied as text"  # reasons of rejection
+TEXT_BEFORE_IMAGE = "text before the image"
 MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
 _PNG_BIT_DEPTH_AT = 24  # of the file's bytes, in its first chunk
 # An image's id is the hash of its pixels; of a large JPEG's at the smallest of its scales that leaves so many a side,
@@ -80,6 +82,9 @@ def decode(
     if not content:
         raise UnreadableError("empty")
     max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
+    if blank_bytes := image_formats.count_blank_bytes(content):
+        decoded = decode(content[blank_bytes:], min_side, max_pixels, value_range)
+        return replace(decoded, notes=("blank bytes before the image ignored", *decoded.notes))
     try:
         return _decode_file(content, min_side, max_pixels, value_range)
     except UnreadableError as unreadable:
@@ -142,6 +147,8 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
         raise UnreadableError("too large", f"more than {MAX_PIXELS} pixels") from None
     except Exception:  # Pillow's plugins raise many kinds on hostile bytes
         pass
+    if damage := image_formats.find_text_damage(content):
+        raise UnreadableError(COPIED_AS_TEXT, f"{damage}; copy it once more, as it is")
     if kind is not None:
         reason = f"{kind}: {_ask_decoder(content, kind)}"
         if kind == "TIFF" and (description := tiff_tags.describe_tiff(content)):
@@ -151,6 +158,10 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
         raise UnreadableError(
             f"{pointer} pointer", "stands for a file that was not fetched; fetch it in its repository"
         )
+    if behind := image_formats.find_image_behind_text(content):
+        name, at = behind
+        detail = f"a {name} image begins at byte {at}, behind {content[: min(at, 16)]!r}; remove what is before it"
+        raise UnreadableError(TEXT_BEFORE_IMAGE, detail)
     raise UnreadableError("not an image", f"begins with {content[:16]!r}")
 
 

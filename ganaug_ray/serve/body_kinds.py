@@ -6,12 +6,14 @@ import base64
 import re
 
 from ganaug_ray.data.image_formats import name_image_format
+from ganaug_ray.data.sources.paths import is_image_name
 
 HOW_TO_SEND = "send the image file itself, with curl --data-binary @cat.jpg or -F images=@cat.jpg"
 HOW_TO_SEND_FORM = (
     "send a form with Content-Type: multipart/form-data and its boundary; curl -F images=@cat.jpg and other clients "
     "set both by themselves"
 )
+MAX_NAME_CHARS = 200  # of a file's name
 MIN_JUDGED_BYTES = 2000  # of an image file: among this many there is a byte that is a line end
 BASE64_START_CHARS = 1000  # of which a format's signature is found
 
@@ -24,12 +26,29 @@ _PLAIN_PPM = rb"P[1-3]\s+((#[^\n]*\n\s*)*\d+\s+){2}(#[^\n]*\n\s*)*\d"
 # Tried in this order; the last ones are those that others may look like.
 _SIGNS = {
     "a ZIP archive": rb"PK\x03\x04",
+    "gzip data": rb"\x1f\x8b",
+    "a NumPy array": rb"\x93NUMPY",
+    "a video": rb".{4}ftyp|\x1a\x45\xdf\xa3|RIFF.{4}AVI ",
+    "the name of a JavaScript object": rb"\[object \w+\]",
+    "bytes as Python shows them": rb"b['\"]",
     "a data: URI": rb"data:",
     "an address, and addresses are not fetched": rb"[a-zA-Z][a-zA-Z0-9+.-]{1,20}://",
     "HTML or XML": rb"<",
     "JSON": rb'[\[{"]',
     "a URL-encoded form": rb"[\w.%+\[\]-]{1,100}=",
 }
+
+
+def explain_text_field(content: bytes) -> str | None:
+    """Return what a text in a form seems to be that is meant as an image, and what to send; None of any other text.
+
+    >>> explain_text_field(b"cat.jpg")
+    'the name of a file; send the image file itself, with curl --data-binary @cat.jpg or -F images=@cat.jpg'
+    """
+    if len(content) <= MAX_NAME_CHARS and is_image_name(content.decode(errors="replace")):
+        return f"the name of a file; {HOW_TO_SEND}"
+    explanation = explain_content(content)
+    return None if explanation is None or explanation.startswith("text;") else explanation
 
 
 def explain_content(content: bytes) -> str | None:

@@ -84,9 +84,19 @@ def _explain_refusal(error: images.UnreadableError, content: bytes) -> str | Non
         return body_kinds.HOW_TO_SEND
     if error.reason == "not an image":
         return body_kinds.explain_content(content)
+    if error.reason == images.COPIED_AS_TEXT and not body_kinds.has_lost_line_ends(content):
+        return f"{error.detail.partition(';')[0]}; {body_kinds.HOW_TO_SEND}"
+    if error.reason == images.TEXT_BEFORE_IMAGE:
+        return body_kinds.explain_content(content) or error.detail
     if error.reason != "too large" and body_kinds.has_lost_line_ends(content):
         return "its line ends are missing, as after curl -d; send it with curl --data-binary @cat.jpg"
     return None
 
 
-_STATUS_BY_REASON = {"too large": 413, "empty": 400, "not an image": 415, "unsupported format": 415}
+_STATUS_BY_REASON = {
+    "too large": 413,
+    "empty": 400,
+    "not an image": 415,
+    "unsupported format": 415,
+    images.TEXT_BEFORE_IMAGE: 415,
+}

@@ -55,7 +55,8 @@ class AccessGate:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        path = scope["path"]
+        path = scope["path"].rstrip("/") or "/"
+        scope = {**scope, "path": path}  # with a slash at its end a path means the same; a redirect loses bodies
         try:
             if path not in OPEN_PATHS:
                 self._keyring.check_headers(headers)
@@ -88,7 +89,7 @@ class AccessGate:
 
 def _read_size(headers: dict[bytes, bytes]) -> int:
     """Return the bytes that a body declares; 0 where it comes in chunks. Raises ProblemError where it is encoded."""
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    if (headers.get(b"content-encoding") or b"identity").lower() != b"identity":
         raise ProblemError(415, "send the body as it is, without Content-Encoding", {"Connection": "close"})
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > MAX_LENGTH_DIGITS:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+MAX_METHOD_CHARS = 20  # said back
 RETRY_AFTER_S = "1"  # seconds, from a server that is busy
 
 
@@ -51,11 +52,15 @@ def install_handlers(app: FastAPI) -> None:
 
     async def answer_routing_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        details = {404: "there is no such route; /docs lists them", 405: "this route does not take that method"}
-        detail = details.get(error.status_code, HTTPStatus(error.status_code).phrase)
         headers = dict(error.headers or {})
         if headers.get("Allow") == "GET":
             headers["Allow"] = "GET, HEAD"  # AccessGate answers HEAD as GET
+        taken = headers.get("Allow", "another method").replace(", ", " and ")
+        details = {
+            404: "there is no such route; /docs lists them",
+            405: f"this route takes {taken}, not {request.method[:MAX_METHOD_CHARS]}",
+        }
+        detail = details.get(error.status_code, HTTPStatus(error.status_code).phrase)
         return ProblemError(error.status_code, detail, headers).to_response(request.url.path)
 
     async def answer_failure(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ganaug_ray.data.image_formats import name_image_format
 from ganaug_ray.data.sources.paths import is_image_name
-from ganaug_ray.serve.body_kinds import HOW_TO_SEND, HOW_TO_SEND_FORM, is_text
+from ganaug_ray.serve.body_kinds import HOW_TO_SEND, HOW_TO_SEND_FORM, explain_text_field, is_text
 from ganaug_ray.serve.image_input import RequestImage
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.problem_details import ProblemError
@@ -58,7 +58,7 @@ async def read_images(request: Request, limits: RequestLimits) -> list[RequestIm
     form_parts = parse_form(content, options, limits.images + MAX_OTHER_FIELDS)
     image_parts = find_image_parts(form_parts)
     if not image_parts:
-        raise ProblemError(400, f"the form holds no image{_list_fields(form_parts)}; {HOW_TO_SEND}")
+        raise ProblemError(400, f"the form holds no image{_describe_fields(form_parts)}")
     if len(image_parts) > limits.images:
         raise ProblemError(413, f"more than {limits.images} images in a request")
     return [
@@ -77,13 +77,17 @@ def find_image_parts(form_parts: Sequence[FormPart]) -> list[FormPart]:
     return [part for part in image_parts if part.field in image_fields] or image_parts
 
 
-def _list_fields(form_parts: Sequence[FormPart]) -> str:
+def _describe_fields(form_parts: Sequence[FormPart]) -> str:
+    """Say what a form without an image holds, and what to send: the end of a sentence."""
     if not form_parts:
-        return ""
+        return f"; {HOW_TO_SEND}"
+    for part in form_parts:
+        if explanation := explain_text_field(part.content):
+            return f": its field {part.field[:MAX_NAME_CHARS]!r} has {explanation}"
     names = [repr(part.field[:MAX_NAME_CHARS]) for part in form_parts[:MAX_LISTED_FIELDS]]
     if len(form_parts) > MAX_LISTED_FIELDS:
         names.append("…")
-    return f", only {', '.join(names)} without a file"
+    return f", only {', '.join(names)} without a file; {HOW_TO_SEND}"
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,8 @@ def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -
         raise ProblemError(
             400, f"the form does not begin with the boundary that its Content-Type names; {HOW_TO_SEND_FORM}"
         )
+    if content.lstrip(b"\r\n").startswith(b"--" + boundary + b"\n"):
+        raise ProblemError(400, f"the form's lines end without a carriage return; {HOW_TO_SEND_FORM}")
     parser = _FormParser(max_parts)
     try:
         MultipartParser(boundary, parser.list_callbacks()).write(content)

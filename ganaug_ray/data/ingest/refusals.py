@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS
+from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, SIDECAR
+from ganaug_ray.data.sources.remedies import find_content_remedy
 from ganaug_ray.errors import UserError
 
 MAX_REASONS = 6  # named
@@ -15,9 +16,22 @@ LABEL_REASONS = (NO_CLASS, LABEL_CONFLICT, "no split")
 
 
 def refuse_many_rejects(
-    where: str, max_share: float, usable: pa.Table, rejected: pa.Table, passed_over: Mapping[str, int] | None = None
+    where: str,
+    max_share: float,
+    usable: pa.Table,
+    rejected: pa.Table,
+    passed_over: Mapping[str, int] | None = None,
+    sidecar: str = "",
 ) -> None:
     """Raise an error if no image is usable, or a larger share than ``max_share`` is not.
+
+    Args:
+        where: the setting that names the source.
+        max_share: of all images.
+        usable: those that are kept, the fields of audit.ImageRecord.
+        rejected: those that are not.
+        passed_over: reason -> files that are no images.
+        sidecar: the path of one of these that holds images in a way that is not read; empty where there is none.
 
     Raises:
         UserError: so it is.
@@ -30,9 +44,9 @@ def refuse_many_rejects(
             raise UserError(
                 f"{where}: no image has a label that can be used ({summary}); {_find_label_cause(rejected)}"
             )
-        raise UserError(
-            f"{where}: {_describe_contents(summary)}; expected folders or archives of images{_name_example(rejected)}"
-        )
+        is_of_sidecars = (passed_over or {}).get(SIDECAR, 0) > len(rejected)
+        example = _advise_on_file(sidecar) if is_of_sidecars else _name_example(rejected)
+        raise UserError(f"{where}: {_describe_contents(summary)}; expected folders or archives of images{example}")
     # A duplicate is a good image once too often: not a sign that the source is not what it should be. Neither is a
     # test set that was published without its labels.
     bad = len(rejected) - reasons["duplicate"] - _count_held_out(rejected)
@@ -58,7 +72,13 @@ def _name_example(rejected: pa.Table) -> str:
     first = rejected.filter(pc.equal(rejected["reason"], reason)).slice(0, 1).to_pylist()[0]
     if first["path"].lower().endswith(ARCHIVE_SUFFIXES):
         return f"; {first['path']} is an archive: name each archive in data.source, in a list"
-    return f"; {first['path']}: {first['detail'] or reason}"
+    return _advise_on_file(first["path"]) or f"; {first['path']}: {first['detail'] or reason}"
+
+
+def _advise_on_file(path: str) -> str:
+    """Say what to do about a file that holds images in a way that is not read; empty of any other."""
+    remedy = find_content_remedy(path)
+    return f"; {path}: {remedy}" if remedy else ""
 
 
 def _count_held_out(rejected: pa.Table) -> int:

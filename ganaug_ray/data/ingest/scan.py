@@ -148,7 +148,7 @@ def _scan_source(config: DataConfig, staged: Folder, executor: Executor, progres
     usable, rejected = audited.divide()
     audited = replace(audited, images=rejected)  # all rows of millions of images are held once
     name = source_audit.name_source(config)
-    refusals.refuse_many_rejects(name, config.max_rejected, usable, rejected, audited.passed_over)
+    refusals.refuse_many_rejects(name, config.max_rejected, usable, rejected, audited.passed_over, audited.sidecar)
     refusals.refuse_single_class(name, usable, rejected)
     staged_rows = usable.select(["file", "rank"])
     duplicate_groups = near_duplicates.find_groups(

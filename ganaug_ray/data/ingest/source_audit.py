@@ -14,7 +14,8 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import sources
 from ganaug_ray.data.ingest import audit, exact_duplicates, unlabelled
 from ganaug_ray.data.ingest import value_range as scales
-from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, PartReader
+from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, PartReader
+from ganaug_ray.data.sources.remedies import find_content_remedy
 from ganaug_ray.runtime.executors import Executor
 
 Progress = Callable[[float, str], None]
@@ -32,12 +33,14 @@ class AuditedSource:
     Attributes:
         images: the fields of audit.ImageRecord, a row an image, by id; those with a reason are rejected.
         passed_over: reason -> files that are no images, neither kept nor rejected.
+        sidecar: the path of one that holds images in a way that is not read; empty where there is none.
         remarks: of the reader, a sentence each.
         value_range: of samples that are wider than 8 bits, signed or floats; None where there are none.
     """
 
     images: pa.Table
     passed_over: dict[str, int] = field(default_factory=dict)
+    sidecar: str = ""
     remarks: list[str] = field(default_factory=list)
     value_range: ValueRange | None = None
 
@@ -131,10 +134,12 @@ def _build_audited_source(tables: list[pa.Table], value_range: ValueRange | None
     records = pa.concat_tables(tables)
     tables.clear()
     is_image = pc.invert(pc.is_in(records["reason"], pa.array([REMARK, *PASSED_OVER])))
-    rest = records.filter(pc.invert(is_image)).select(["reason", "detail"]).to_pylist()
+    rest = records.filter(pc.invert(is_image)).select(["path", "reason", "detail"]).to_pylist()
     passed_over = Counter(row["reason"] for row in rest if row["reason"] != REMARK)
+    sidecars = (row["path"] for row in rest if row["reason"] == SIDECAR)
+    sidecar = next(filter(find_content_remedy, sidecars), "")
     remarks = list(dict.fromkeys(row["detail"] for row in rest if row["reason"] == REMARK))  # once for all its shards
     images = exact_duplicates.reject_copies(records.filter(is_image))
     if value_range and value_range.is_set and pc.unique(images["dtype"]).to_pylist() == [""]:
         remarks.append("data.value_range is not used: all images have plain 8 bits")
-    return AuditedSource(images, dict(passed_over), remarks, value_range)
+    return AuditedSource(images, dict(passed_over), sidecar, remarks, value_range)

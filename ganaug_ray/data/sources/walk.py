@@ -10,19 +10,13 @@ from pathlib import Path
 
 from pyarrow import fs as pafs
 
-from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.storage import Folder, is_utf8
 from ganaug_ray.data.images import UnreadableError
-from ganaug_ray.data.sources.paths import IMAGE_SUFFIXES, is_hidden, is_image_name
+from ganaug_ray.data.sources.paths import is_hidden, is_image_name
 from ganaug_ray.data.sources.raw import LINK_BACK, describe_unreadable, explain_hidden
+from ganaug_ray.data.sources.remedies import find_source_remedy
 from ganaug_ray.errors import UserError
 
-REMEDIES = {
-    tuple(IMAGE_SUFFIXES): "give the folder that it lies in",
-    (".xlsx", ".xls", ".ods", ".txt"): "save the table as .csv",
-    (".json",): "write an object a line, with the suffix .jsonl",
-    (".csv.gz", ".tsv.gz", ".jsonl.gz", ".parquet.gz"): "unpack it",
-    (".7z", ".rar", ".bz2", ".xz", ".zst", ".tbz2", ".txz"): "unpack it, or pack it as .zip or .tar.gz",
-}  # suffixes of files -> what to do with them
 LISTING_POLL_S = 0.2  # seconds between looks at Arrow's listing, in which an interrupt is heard
 
 
@@ -51,18 +45,10 @@ def walk_folder(source: str, folder: Folder) -> list[WalkedFile]:
     """
     files = list(_walk_local(source, folder.local_path) if folder.local_path else _list_objects(source, folder))
     for file in files:
-        if not (file.name.isascii() or _is_utf8(file.name)):
+        if not (file.name.isascii() or is_utf8(file.name)):
             name = os.fsencode(file.name).decode("utf-8", "backslashreplace")
             raise UserError(f"data.source {source}: {name} is no UTF-8 name; rename it, for instance with convmv")
     return sorted(files, key=lambda file: file.name)
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 _Inode = tuple[int, int]
@@ -201,7 +187,7 @@ def _make_no_folder(source: str) -> UserError:
 
 
 def _make_unknown_kind(source: str) -> UserError:
-    name = source.lower()
-    otherwise = "`ganaug explain data.source` lists what is read"
-    remedy = next((words for suffixes, words in REMEDIES.items() if name.endswith(suffixes)), otherwise)
+    remedy = find_source_remedy(source) or "`ganaug explain data.source` lists what is read"
+    if is_image_name(source):
+        remedy = "give the folder that it lies in"
     return UserError(f"data.source {source}: is a file of a kind that is not read; {remedy}")

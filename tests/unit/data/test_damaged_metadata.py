@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import ExifTags, Image, features
 
 from ganaug_ray.data import images
 from tests.helpers.image_files import encode, exif, insert_chunk, insert_segment, png_chunk, tiff
@@ -167,6 +167,52 @@ def test_reason_is_the_true_one(content: bytes, reason: str, detail: str) -> Non
         images.decode(content)
     assert raised.value.reason == reason
     assert detail in raised.value.detail
+
+
+@pytest.mark.parametrize("blank", [b"\r\n", b"\n\n \t", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n", b" " * 1000])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_blank_bytes_in_front_cost_no_pixels(blank: bytes, kind: str) -> None:
+    """An image behind line ends or a byte order mark, as scripts leave them, is kept upright and noted."""
+    metadata = Image.Exif()
+    metadata[ExifTags.Base.Orientation] = 6
+    content = encode(PICTURE, kind, exif=metadata)
+    decoded = images.decode(blank + content)
+    expected = images.decode(content)
+    assert decoded.image.tobytes() == expected.image.tobytes()
+    assert (decoded.format, decoded.width) == (kind, expected.width)
+    assert decoded.notes == ("blank bytes before the image ignored", *expected.notes)
+
+
+@pytest.mark.parametrize(
+    "text", [b"HTTP/1.1 200 OK\r\nContent-Type: image/x\r\n\r\n", b"<br />Warning: header in x.php"]
+)
+def test_image_behind_text_is_told(text: bytes) -> None:
+    """An image behind a text is rejected with the place where it begins; what merely holds one is not an image."""
+    with pytest.raises(images.UnreadableError) as raised:
+        images.decode(text + JPEG)
+    assert raised.value.reason == "text before the image"
+    assert raised.value.detail.startswith(f"a JPEG image begins at byte {len(text)}, behind {text[:16]!r}; remove")
+    for other in (b"ID3\4\0\0" + JPEG, b"see GIF89a and RIFFs of WEBP, formats", b"\n\n<html>"):
+        with pytest.raises(images.UnreadableError, match="not an image"):
+            images.decode(other)
+
+
+@pytest.mark.parametrize(
+    ("content", "damage"),
+    [
+        (PNG.decode("latin-1").encode(), "each byte beyond ASCII was written as two"),
+        (JPEG.decode("latin-1").encode(), "each byte beyond ASCII was written as two"),
+        (PNG.decode(errors="replace").encode(), "bytes beyond ASCII are lost"),
+        (JPEG.decode(errors="replace").encode(), "bytes beyond ASCII are lost"),
+        (PNG.replace(b"\n", b"\r\n"), "line ends were changed"),
+        (PNG.replace(b"\r\n", b"\n"), "line ends were changed"),
+    ],
+)
+def test_copies_as_text_are_told(content: bytes, damage: str) -> None:
+    """An image that a program has copied as text is rejected with what became of it."""
+    with pytest.raises(images.UnreadableError) as raised:
+        images.decode(content)
+    assert (raised.value.reason, raised.value.detail) == ("copied as text", f"{damage}; copy it once more, as it is")
 
 
 def test_cut_directory_is_no_shorter_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ganaug_ray.data.sources.raw import REMARK
 from ganaug_ray.errors import UserError
 from tests.helpers.archives import (
     BZIP2,
@@ -119,6 +121,38 @@ def test_duplicate_entry_names_are_read(room: Path) -> None:
     assert found.code == 0, found.said
     assert found.reasons() == {"cat/1.png": "not an image", "dog/1.png": "duplicate"}
     assert found.kept == set(PICTURES)
+
+
+@pytest.mark.parametrize("method", [DEFLATED, BZIP2])
+def test_encryption_is_told_before_the_method(room: Path, method: int) -> None:
+    """Of an entry that is encrypted and packed by whatever method, the encryption is told, and what to do."""
+    secret = Entry("cat/secret.png", bytes(12) + ONE, method, flags=1)
+    found = prepare(written(room / "secret.zip", zip_of([secret, *IN_ZIP])))
+    assert found.code == 0, found.said
+    assert found.rejected.keys() == {"cat/secret.png"}
+    reason, detail = found.rejected["cat/secret.png"]
+    assert reason == "encrypted"
+    assert "unpack the archive with its password, and give the folder" in detail
+
+
+def test_bzip2_entries_are_told(room: Path) -> None:
+    """An entry that is packed with bzip2 is rejected with its method and two ways out."""
+    packed = Entry("cat/packed.png", bz2.compress(ONE), BZIP2, size=len(ONE), crc=zlib.crc32(ONE))
+    found = prepare(written(room / "packed.zip", zip_of([packed, *IN_ZIP])))
+    assert found.code == 0, found.said
+    reason, detail = found.rejected["cat/packed.png"]
+    assert reason == "unsupported compression"
+    assert "method 12; pack the archive again with Deflate, or unpack it and give the folder" in detail
+
+
+def test_repeated_tar_names_are_told(room: Path) -> None:
+    """Two files of one name in a tar archive are both read, and a remark names one and says what to do."""
+    archive = written(room / "twice.tar", tar_of([(info("cat/1.png"), PICTURES["dog/1.png"]), *in_tar()]))
+    images = [raw for raw in read(archive) if raw.path == "cat/1.png"]
+    assert len(images) == 2
+    remarks = [raw.content.detail for raw in read(archive) if getattr(raw.content, "reason", "") == REMARK]
+    (remark,) = [sentence for sentence in remarks if "more than once" in sentence]
+    assert remark.startswith("1 name, cat/1.png, is more than once in the archive, and all files of that name are read")
 
 
 def test_inflating_zip_entries_are_stopped(room: Path) -> None:

@@ -133,6 +133,39 @@ def test_addresses_in_label_table_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_rows_without_an_image_are_told(tmp_path: Path) -> None:
+    """Of a Parquet table a row whose image is null, or a struct of nulls, is rejected by its number."""
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    cells = [{"bytes": png(0), "path": None}, None, {"bytes": None, "path": None}, {"bytes": png(1), "path": None}]
+    table = pa.table({"image": pa.array(cells, kind), "label": ["cat", "cat", "dog", "dog"]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    problems = {raw.path: raw.content for raw in read(tmp_path / "t.parquet") if not isinstance(raw.content, bytes)}
+    assert {path: (error.reason, error.detail) for path, error in problems.items()} == {
+        "t.parquet#1": ("no image", "t.parquet row 1 holds none"),
+        "t.parquet#2": ("no image", "t.parquet row 2 holds none"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "labels"])
+def test_missing_files_are_told_with_their_rows(kind: str, tmp_path: Path) -> None:
+    """A table that names a file which is not there is told of it with the row."""
+    root = lay_out(tmp_path / "in", "1.png", "2.png")
+    if kind == "parquet":
+        pq.write_table(
+            pa.table({"image": ["1.png", "no.png", "2.png"], "label": ["cat", "cat", "dog"]}), root / "t.parquet"
+        )
+        (problem,) = [raw.content for raw in read(root / "t.parquet") if isinstance(raw.content, UnreadableError)]
+        assert (problem.reason, problem.detail) == ("cannot be read", "there is no such file; t.parquet row 1 names it")
+        return
+    (root / "t.csv").write_text("image,label\n1.png,cat\nno.png,cat\n2.png,dog\n")
+    if kind == "csv":
+        (problem,) = [raw.content for raw in read(root / "t.csv") if isinstance(raw.content, UnreadableError)]
+        assert (problem.reason, problem.detail) == ("cannot be read", "there is no such file; t.csv line 3 names it")
+        return
+    (remark,) = list_remarks(root, LabelFrom(csv=str(root / "t.csv")))
+    assert remark == "1 of 3 rows of t.csv fits no image, such as no.png in line 3"
+
+
 @pytest.mark.parametrize("kind", ["labels", "csv", "parquet"])
 def test_listed_masks_are_told(kind: str, tmp_path: Path) -> None:
     """Masks that a table lists beside the images that they are of are used, and a remark says so."""

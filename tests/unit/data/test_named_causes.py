@@ -152,6 +152,34 @@ def test_base64_in_tables_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["cat/{}.npy", "dog/{}.npy"], "cat/0.npy: holds arrays, which are not read; save each image as a PNG file"),
+        (["readme-{}.md", "cat/{}.pt"], "cat/0.pt: holds arrays, which are not read"),
+        (["cat/{}.mp4", "dog/{}.MOV"], "cat/0.mp4: is a video, which is not read; save its frames as images"),
+        (["{}-train-images-idx3-ubyte"], "0-train-images-idx3-ubyte: is a file as MNIST has them; give idx: and its"),
+        (["data_batch_{}"], "data_batch_0: is a file as CIFAR has them; give torchvision:CIFAR10"),
+    ],
+)
+def test_folder_of_other_data_names_a_way(names: list[str], words: str, tmp_path: Path) -> None:
+    """A folder of arrays, videos or other programs' files is refused with what to give in its place."""
+    for name in names:
+        for number in range(3):
+            path = tmp_path / name.format(number)
+            path.parent.mkdir(exist_ok=True)
+            np.save(path.open("wb"), np.full((8, 8), number))
+    assert words in refuse(tmp_path)
+
+
+def test_arrays_beside_images_are_sidecars(tmp_path: Path) -> None:
+    """Files of arrays beside images are passed over, and the images are used."""
+    root = lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(16)))
+    np.save(root / "cat" / "features.npy", np.zeros((8, 8)))
+    found = survey_without_storing(DataConfig(source=[str(root)]))
+    assert (len(found.usable), found.passed_over) == (32, {"sidecar file": 1})
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("1.png", "give the folder that it lies in"),
@@ -159,6 +187,8 @@ def test_base64_in_tables_is_named(tmp_path: Path) -> None:
         ("list.json", "with the suffix .jsonl"),
         ("list.csv.gz", "unpack it"),
         ("pets.tar.xz", "pack it as .zip or .tar.gz"),
+        ("pets.npz", "holds arrays, which are not read; save each image as a PNG file"),
+        ("train-images-idx3-ubyte.gz", "give idx: and its folder"),
         ("pets.bin", "`ganaug explain data.source`"),
     ],
 )

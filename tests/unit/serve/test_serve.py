@@ -90,7 +90,7 @@ def test_form_images_are_answered_in_order(client: TestClient, tiny: Folder) -> 
         ("/v1/predict", {"content": b"x", "headers": {"Content-Encoding": "gzip"}}, 415, "Content-Encoding"),
         ("/v1/explain?class=cow", {"content": encoded()}, 400, "no class 'cow'"),
         ("/v1/nothing", {"content": b""}, 404, "no such route"),
-        ("/v1/model", {"content": b""}, 405, "method"),
+        ("/v1/model", {"content": b""}, 405, "this route takes GET and HEAD, not POST"),
         ("/v2/models/tiny/infer", {"content": encoded()}, 400, "image files go to /v1/predict"),
     ],
 )

@@ -91,8 +91,8 @@ def test_images_written_as_text_count(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("kind", "status", "says"),
     [
-        ("application/octet-stream", 415, "image: not an image (a form; send a form with Content-Type: multipart/"),
-        ("image/png", 415, "image: not an image (a form; send a form with Content-Type: multipart/form-data and its"),
+        ("application/octet-stream", 415, "image: text before the image (a form; send a form with Content-Type: "),
+        ("image/png", 415, "image: text before the image (a form; send a form with Content-Type: "),
         ("multipart/form-data", 400, "the form names no boundary in its Content-Type; send a form with Content-Type"),
         ("multipart/form-data; boundary=x", 400, "the form does not begin with the boundary that its Content-Type na"),
     ],

@@ -1,0 +1,49 @@
+"""Says what to give in the place of a file that is not read, by its name: arrays, videos, tables of other programs."""
+
+import re
+
+ARRAYS = (
+    "holds arrays, which are not read; save each image as a PNG file in the folder of its class, or write the files' "
+    "bytes into a Parquet table with the columns image and label"
+)
+CONTENT_REMEDIES = {
+    (".npy", ".npz", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".tfrecord", ".lmdb"): ARRAYS,
+    (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"): (
+        "is a video, which is not read; save its frames as images"
+    ),
+}
+IDX_FILE = re.compile(r"(^|/)[^/]*idx[13]-ubyte(\.gz)?$")
+CIFAR_FILE = re.compile(r"(^|/)(data_batch_\d|test_batch|batches\.meta)$")
+SOURCE_REMEDIES = {
+    (".xlsx", ".xls", ".ods", ".txt"): "save the table as .csv",
+    (".json",): "write an object a line, with the suffix .jsonl",
+    (".csv.gz", ".tsv.gz", ".jsonl.gz", ".parquet.gz"): "unpack it",
+    (".7z", ".rar", ".bz2", ".xz", ".zst", ".tbz2", ".txz"): "unpack it, or pack it as .zip or .tar.gz",
+}
+
+
+def find_content_remedy(path: str) -> str | None:
+    """Say what to do about a file that holds images in a way that is not read; None of any other.
+
+    >>> find_content_remedy("clips/1.MP4"), find_content_remedy("cat/1.png")
+    ('is a video, which is not read; save its frames as images', None)
+    """
+    if IDX_FILE.search(path):
+        return "is a file as MNIST has them; give idx: and its folder, such as idx:FOLDER, as data.source"
+    if CIFAR_FILE.search(path):
+        return "is a file as CIFAR has them; give torchvision:CIFAR10, or save its images as PNG files"
+    return _find_by_suffix(path, CONTENT_REMEDIES)
+
+
+def find_source_remedy(path: str) -> str | None:
+    """Say what to do about a file that is given as a source and is none; None where nothing is known.
+
+    >>> find_source_remedy("list.XLSX"), find_source_remedy("pets.bin")
+    ('save the table as .csv', None)
+    """
+    return find_content_remedy(path) or _find_by_suffix(path, SOURCE_REMEDIES)
+
+
+def _find_by_suffix(path: str, remedies: dict[tuple[str, ...], str]) -> str | None:
+    name = path.lower()
+    return next((words for suffixes, words in remedies.items() if name.endswith(suffixes)), None)
