@@ -131,9 +131,9 @@ def _build_audited_source(tables: list[pa.Table], value_range: ValueRange | None
     records = pa.concat_tables(tables)
     tables.clear()
     is_image = pc.invert(pc.is_in(records["reason"], pa.array([REMARK, *PASSED_OVER])))
-    rest = records.filter(pc.invert(is_image)).select(["reason", "detail"]).to_pylist()
-    passed_over = Counter(row["reason"] for row in rest if row["reason"] != REMARK)
-    remarks = list(dict.fromkeys(row["detail"] for row in rest if row["reason"] == REMARK))  # once for all its shards
+    passed_over_rows = records.filter(pc.invert(is_image)).select(["reason", "detail"]).to_pylist()
+    passed_over = Counter(row["reason"] for row in passed_over_rows if row["reason"] != REMARK)
+    remarks = list(dict.fromkeys(row["detail"] for row in passed_over_rows if row["reason"] == REMARK))  # once for all
     images = exact_duplicates.reject_copies(records.filter(is_image))
     if value_range and value_range.is_set and pc.unique(images["dtype"]).to_pylist() == [""]:
         remarks.append("data.value_range is not used: all images have plain 8 bits")
