@@ -18,7 +18,7 @@ __all__ = ["StageFailed", "UserError", "__version__", "load", "run"]
 
 
 def run(
-    what: str | Path | Mapping[str, Any],
+    images_or_job: str | Path | Mapping[str, Any],
     *,
     minutes: float | None = None,
     out: str | Path | None = None,
@@ -33,7 +33,7 @@ def run(
     started for it and ended after it; one that this program is connected to is used, and stays.
 
     Args:
-        what: images: a folder, an archive, any ``data.source``; or a job: a file, or its content, such as
+        images_or_job: images: a folder, an archive, any ``data.source``; or a job: a file, or its content, such as
             ``{"data": {"source": "pets/"}, "gan": {"steps": 2000}}``; or the folder of an experiment.
         minutes: that the whole run is planned for, on this machine; it is not cut off after them. For images 30 by
             default.
@@ -58,7 +58,7 @@ def run(
 
     overrides = tuple(f"{key}={json.dumps(value, default=str)}" for key, value in (settings or {}).items())
     options = RunOptions(
-        what if isinstance(what, Mapping) else str(what),
+        images_or_job if isinstance(images_or_job, Mapping) else str(images_or_job),
         None if out is None else str(out),
         overrides,
         verbose=verbose,

@@ -41,9 +41,9 @@ def resolve_source(source: str) -> str:
 def make_absolute(source: str, base: Path) -> str:
     """Make a source absolute, relative to a folder. Raises UserError as ``refuse_credentials``."""
     refuse_credentials(source)  # here, before anything of the job is logged or written
-    scheme, colon, rest = source.partition(":")
+    scheme, colon, path = source.partition(":")
     if scheme == "idx":
-        return f"idx:{make_absolute(rest, base)}"
+        return f"idx:{make_absolute(path, base)}"
     if not source or (colon and re.fullmatch(r"\w[\w+.-]+", scheme)):
         return source
     return str((base / expand_home(source)).absolute())

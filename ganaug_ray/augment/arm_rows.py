@@ -66,9 +66,11 @@ class ArmRows:
         """Return the share of the synthetic rows that the undrawn classes would have had."""
         if not self.undrawn:
             return 0.0
-        asked = self.pool.folder.read_json("synthetic.json")["asked"]
-        wanted = {name: 1 if self.pool.is_balanced else asked.get(name, 0) for name in (*self.classes, *self.undrawn)}
-        return sum(wanted[name] for name in self.undrawn) / sum(wanted.values())
+        planned = self.pool.folder.read_json("synthetic.json")["asked"]
+        weights = {
+            name: 1 if self.pool.is_balanced else planned.get(name, 0) for name in (*self.classes, *self.undrawn)
+        }
+        return sum(weights[name] for name in self.undrawn) / sum(weights.values())
 
     def _build_mixture(self, undrawn_share: float) -> strategies.Mixture:
         counts = self.data.counts["train"]

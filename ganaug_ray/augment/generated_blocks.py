@@ -53,13 +53,13 @@ class BlockRequest:
     Attributes:
         name: of the class.
         number: of the block.
-        most: images that are kept of it, at most.
+        max_images: images that are kept of it, at most.
         limits: by which it is screened; None: it sets them, or nothing is screened.
     """
 
     name: str
     number: int
-    most: int
+    max_images: int
     limits: screening_rules.ScreeningLimits | None = None
 
 
@@ -98,23 +98,23 @@ class ClassBlocks:
         needed = min(needed, self._max_blocks - self._next)
         requests = []
         for offset in range(needed):
-            most = min(BLOCK_SIZE, self._missing - offset * BLOCK_SIZE)
-            requests.append(BlockRequest(self.name, self._next + offset, most, self._limits))
+            max_images = min(BLOCK_SIZE, self._missing - offset * BLOCK_SIZE)
+            requests.append(BlockRequest(self.name, self._next + offset, max_images, self._limits))
         self._next += needed
         self._awaited = needed
         return requests
 
-    def add_block(self, kept: int, limits: screening_rules.ScreeningLimits | None, is_drawn: bool) -> None:
+    def add_block(self, images: int, limits: screening_rules.ScreeningLimits | None, is_drawn: bool) -> None:
         """Take note of a block that was made.
 
         Args:
-            kept: number of its images that are kept.
+            images: number of its images that are kept.
             limits: by which it was screened.
             is_drawn: whether the limits let the class have images at all.
         """
         self._awaited -= 1
         self._limits = limits
-        self._missing = self._missing - kept if is_drawn else 0
+        self._missing = self._missing - images if is_drawn else 0
 
 
 def generate_blocks(
@@ -142,7 +142,7 @@ def make_block(generator: Generator, request: BlockRequest, seed: int, examiner:
     assert request.name in generator.classes, f"no such class: {request.name}"
     label = generator.classes.index(request.name)
     if examiner is None:
-        rows = generate_block(generator, label, request.number, request.most, seed)
+        rows = generate_block(generator, label, request.number, request.max_images, seed)
         return GeneratedBlock(label, request.number, rows, None, {"kept": len(rows)}, None)
     rows = generate_block(generator, label, request.number, BLOCK_SIZE, seed)
     evidence = examiner(torch.from_numpy(rows.images), torch.from_numpy(rows.labels))
@@ -150,7 +150,7 @@ def make_block(generator: Generator, request: BlockRequest, seed: int, examiner:
     verdict_N = screening_rules.screen_images(evidence, limits)
     rejects = screening_rules.build_rejects_table(evidence, verdict_N, rows.provenance, generator.classes)
     passed = (verdict_N == screening_rules.KEPT).nonzero().flatten().tolist()
-    rows = rows.take(np.array(passed[: request.most], np.int64))
+    rows = rows.take(np.array(passed[: request.max_images], np.int64))
     tally = {**Counter(rejects["reason"].to_pylist()), "kept": len(rows)}
     return GeneratedBlock(label, request.number, rows, rejects, tally, limits)
 

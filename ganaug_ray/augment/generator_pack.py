@@ -78,12 +78,14 @@ def write_pack(run: Run, out: Folder, about: str = "", with_classifier: bool = F
     if gan is None:
         raise UserError(f"{run.root}: no finished GAN (gan/gan.json); `ganaug train-gan` trains it")
     if not gan.conditional:
-        raise UserError(f"{run.root}: its GAN draws images of no class, which help no classifier")
+        raise UserError(
+            f"{run.root}: its GAN was trained without classes, so its images have no label and help no classifier"
+        )
     if gan.memorization.verdict == "copies":
         raise UserError(f"{run.root}: its GAN copies, and would give training images away: {gan.memorization.reason}")
     if parent := gan.config.get("init_from"):
         raise UserError(
-            f"{run.root}: its GAN started from {parent}, and a pack cannot name the images that that one has seen; "
+            f"{run.root}: its GAN started from {parent}, and a pack cannot list the images that it had seen; "
             "share a GAN that was trained from fresh weights"
         )
     if out.list_files() or out.list_folders():
@@ -136,8 +138,8 @@ def _read_classifier(run: Run) -> dict[str, bytes]:
     stored = ModelRecord.read(model)
     if stored.inputs.get("dataset") != DatasetRecord.read(run.dataset).hash or "pseudo" in stored.inputs:
         raise UserError(
-            f"{run.root}: its champion was trained on other images than its first split's GAN, and the pack could not "
-            "name them; share without --classifier"
+            f"{run.root}: its champion was trained on other images than the GAN of its first split, and the pack could "
+            "not list them; share without --classifier"
         )
     record = stored.to_json()
     record["start"] = None  # it and these settings may name folders of this site
@@ -159,7 +161,7 @@ def read_pack(address: str) -> Pack:
     try:
         content = json.loads(_read_limited(folder, PackRecord.FILE, MAX_RECORD_BYTES, where))
     except ValueError as error:
-        raise UserError(f"{where}: {PackRecord.FILE} is no JSON ({error})") from None
+        raise UserError(f"{where}: {PackRecord.FILE} is not JSON ({error})") from None
     record = PackRecord.check_content(content, str(folder / PackRecord.FILE))
     _check_spec(record, where)
     weights = _check_weights(record, _read_checked(folder, WEIGHTS_FILE, record, where), where)
@@ -177,7 +179,7 @@ def read_classifier(address: str, record: PackRecord) -> tuple[ModelRecord, Tens
     try:
         weights = tensors_from_bytes(_read_checked(folder, f"{CLASSIFIER_FOLDER}/model.safetensors", record, where))
     except SafetensorError as error:
-        raise UserError(f"{where}: its classifier is no file of weights ({error})") from None
+        raise UserError(f"{where}: its classifier is not a file of weights ({error})") from None
     return model, weights
 
 
@@ -185,7 +187,7 @@ def _read_limited(folder: Folder, name: str, max_bytes: int, where: str) -> byte
     """Read a file unless it is larger than any that is needed."""
     info = folder.fs.get_file_info(f"{folder.path}/{name}")
     if not info.is_file:
-        raise UserError(f"{where}: no pack that `ganaug share` wrote ({name} is not there)")
+        raise UserError(f"{where}: not a pack that `ganaug share` wrote ({name} is missing)")
     if info.size > max_bytes:
         raise UserError(f"{where}: {name} has {info.size} bytes; at most {max_bytes} are read")
     return folder.read_bytes(name)
@@ -211,7 +213,7 @@ def _check_spec(record: PackRecord, where: str) -> None:
     wrong = [name for name, is_fine in limits.items() if not is_fine]
     if wrong:
         raise UserError(
-            f"{where}: this program builds no generator with {wrong[0]} {str(getattr(record, wrong[0]))[:80]}"
+            f"{where}: this version cannot build a generator with {wrong[0]} {str(getattr(record, wrong[0]))[:80]}"
         )
 
 
@@ -225,7 +227,7 @@ def _check_weights(record: PackRecord, content: bytes, where: str) -> Tensors:
     try:
         weights = {key.removeprefix("generator."): value for key, value in tensors_from_bytes(content).items()}
     except SafetensorError as error:
-        raise UserError(f"{where}: {WEIGHTS_FILE} is no file of weights ({error})") from None
+        raise UserError(f"{where}: {WEIGHTS_FILE} is not a file of weights ({error})") from None
     expected = build_network(record).state_dict()
     for name in sorted(expected.keys() | weights.keys()):
         forms = [_describe_tensor(tensors.get(name)) for tensors in (weights, expected)]
@@ -262,7 +264,7 @@ def describe_pack(record: PackRecord) -> str:
     lines = [
         "# A shared generator",
         "",
-        record.about or "Its experiment says nothing of what it was about.",
+        record.about or "Its experiment does not say what it was about.",
         "",
         f"It draws {colour} images of {record.size} × {record.size} pixels, of {len(record.classes)} classes, and was "
         f"trained for {record.steps} steps. Generator {record.hash}.",
@@ -283,7 +285,7 @@ def describe_pack(record: PackRecord) -> str:
         "## What this pack gives away",
         "",
         "- The generator: what it draws resembles its training images. The copying test looks at a thousand of its "
-        "images at most, and is no proof that it draws no copy.",
+        "images at most, and does not prove that there are no copies.",
         "- The names of the classes, the number of images of each, and the figures above.",
         f"- Whoever has an image, or nearly the same one, can tell whether it is among the {record.seen.images} that "
         "the generator was trained on or chosen by. The pack holds salted hashes of them, and neither their pixels nor "

@@ -179,13 +179,13 @@ def _cap_classes(
     rows: LabelledImages, classes: list[str], counts: Mapping[str, int], tally: Mapping[str, Counter[str]]
 ) -> LabelledImages:
     """Take no more of a class than is asked for, and count what is taken as ``kept``."""
-    taken = []
+    kept_rows = []
     for row, label in enumerate(rows.labels.tolist()):
         name = classes[label]
         if not counts or tally[name]["kept"] < counts[name]:
             tally[name]["kept"] += 1
-            taken.append(row)
-    return rows.take(np.array(taken, np.int64))
+            kept_rows.append(row)
+    return rows.take(np.array(kept_rows, np.int64))
 
 
 def _list_origins(rows: LabelledImages) -> list[str]:

@@ -100,8 +100,8 @@ class ScreeningLimits:
         realism = None
         if pool.score_N is not None and config.realism:
             realism = [0.0] * classes
-        asked = pool.y_N.unique().tolist()
-        for label in asked:
+        labels = pool.y_N.unique().tolist()
+        for label in labels:
             rows = pool.y_N == label
             agreement[label] = pool.agrees_N[rows].float().mean().item()
             if realism is not None:
@@ -113,7 +113,7 @@ class ScreeningLimits:
             realism=None if realism is None else tuple(realism),
             agreement=tuple(agreement),
             drawn=tuple(
-                share >= config.class_agreement or (label in asked and not judged[label])
+                share >= config.class_agreement or (label in labels and not judged[label])
                 for label, share in enumerate(agreement)
             ),
             judged=judged,

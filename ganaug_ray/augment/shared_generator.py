@@ -122,21 +122,21 @@ def check_generator(config: GeneratorConfig, datasets: Sequence[Folder]) -> tupl
 
 def refuse_seen(where: str, seen: SeenImages, datasets: Sequence[Folder]) -> None:
     """Raise UserError if a generator has seen an image of validation or test of any split, or one that resembles it."""
-    found: dict[str, str] = {}  # an image may be of several splits
+    seen_images: dict[str, str] = {}  # an image may be of several splits
     for dataset, split in itertools.product(datasets, ("val", "test")):
         for rows in image_store.iterate_shards(dataset / split):
             for path, match in zip(rows.paths, seen.match(Fingerprints.from_images(rows)), strict=True):
                 if match is not None:
-                    found.setdefault(path, f"{path} ({split}, {match})")
-    if found:
-        raise UserError(describe_seen(where, list(found.values())))
+                    seen_images.setdefault(path, f"{path} ({split}, {match})")
+    if seen_images:
+        raise UserError(describe_seen(where, list(seen_images.values())))
 
 
-def describe_seen(where: str, found: list[str]) -> str:
+def describe_seen(where: str, images: list[str]) -> str:
     """Say that a generator has seen images that models are judged by, and what to do."""
-    named = ", ".join(found[:MAX_NAMED_IMAGES]) + (", ..." if len(found) > MAX_NAMED_IMAGES else "")
+    named = ", ".join(images[:MAX_NAMED_IMAGES]) + (", ..." if len(images) > MAX_NAMED_IMAGES else "")
     return (
-        f"{where}: this generator has seen {len(found)} of the validation and test images, or nearly the same ones: "
+        f"{where}: this generator has seen {len(images)} of the validation and test images, or nearly the same ones: "
         f"{named}. Figures on them would be too good. Take them out of data.source, or take another generator"
     )
 

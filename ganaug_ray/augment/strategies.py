@@ -112,8 +112,8 @@ class Balance(Strategy):
         if not missing:
             raise UserError(
                 "augment.strategy balance (or an arm's): all classes have the same number of training images, so there "
-                "is nothing to fill up; take mix, or in another --out leave out what evens them out "
-                "(data.train_per_class)"
+                "is nothing to fill up; take mix, or remove data.train_per_class, which makes them equal, in "
+                "another --out"
             )
         times = max(math.ceil(config.ratio), math.ceil(MIN_POOL_PER_CLASS * len(missing) / sum(missing.values())))
         return {name: times * n for name, n in missing.items()}
@@ -161,8 +161,8 @@ def count_missing(train_counts: Mapping[str, int]) -> dict[str, int]:
     >>> count_missing({"cat": 20, "dog": 300, "owl": 280})
     {'cat': 280, 'owl': 20}
     """
-    most = max(train_counts.values())
-    return {name: most - n for name, n in train_counts.items() if n < most}
+    largest = max(train_counts.values())
+    return {name: largest - n for name, n in train_counts.items() if n < largest}
 
 
 def describe_mix(config: MixConfig) -> str:

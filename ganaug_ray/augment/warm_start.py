@@ -53,18 +53,18 @@ def prepare_start(job: Job, dataset: Folder, out: Folder) -> Record:
         )
     )
     rows = class_tables.match_rows(their_classes, facts.classes)
-    taken = []
+    taken_names = []
     for name, tensor in start.items():
         other = theirs.get(name)
         if other is None:
             continue
         if name in tables and other.shape[1:] == tensor.shape[1:]:
             start[name] = class_tables.take_rows(other, tensor, rows)
-            taken += [name] if rows else []
+            taken_names += [name] if rows else []
         elif name not in tables and other.shape == tensor.shape:
             start[name] = other.contiguous()
-            taken.append(name)
-    if not taken:
+            taken_names.append(name)
+    if not taken_names:
         raise UserError(f"{where}: nothing of that GAN fits; take its gan.image_size, gan.filters and gan.latent")
     content = tensors_to_bytes(start)
     out.create().write_bytes(START_FILE, content)
@@ -72,8 +72,8 @@ def prepare_start(job: Job, dataset: Folder, out: Folder) -> Record:
         "source": address,
         "hash": experiment_dir.hash_content(content),
         "classes": [facts.classes[row] for row in sorted(rows)],
-        "taken": taken,
-        "fresh": [name for name in start if name not in taken],
+        "taken": taken_names,
+        "fresh": [name for name in start if name not in taken_names],
     }
     out.write_json("start.json", record)
     return record
@@ -96,7 +96,7 @@ def _read_weights(where: str, address: str, dataset: Folder) -> tuple[Tensors, l
     gan = png_export.find_gan_folder(address)
     record = GanRecord.read(gan)
     if parent := record.config.get("init_from"):
-        raise UserError(f"{where}: started from {parent} itself, so nobody can tell all images that it has seen")
+        raise UserError(f"{where}: it started from {parent} itself, so it is unknown which images it has seen")
     _refuse_overlap(where, _find_seen_dataset(where, gan), dataset)
     weights: Tensors = {}
     for name in ("gan.safetensors", "discriminator.safetensors"):
@@ -113,7 +113,7 @@ def _find_seen_dataset(where: str, gan: Folder) -> Folder:
         raise UserError(f"{where}: is a shared generator that was adopted there; name its pack")
     if not seen.has_file(DatasetRecord.FILE):
         raise UserError(
-            f"{where}: the data set that it was trained on is not beside it, so nobody can tell whether it has seen "
+            f"{where}: the data set that it was trained on is not beside it, so it is unknown whether it has seen "
             "validation or test images; name its experiment, or a pack"
         )
     return seen
@@ -122,13 +122,13 @@ def _find_seen_dataset(where: str, gan: Folder) -> Folder:
 def _refuse_overlap(where: str, theirs: Folder, ours: Folder) -> None:
     """Raise UserError if the other GAN's images are among the validation and test images here."""
     seen = Fingerprints.concatenate([Fingerprints.from_store(theirs / split) for split in generator_pack.SEEN_SPLITS])
-    found = []
+    overlapping = []
     for split in ("val", "test"):
         table = ours.read_table("split.parquet", ["id", "path"])
         paths = dict(zip(table["id"].to_pylist(), table["path"].to_pylist(), strict=True))
         candidates = Fingerprints.from_store(ours / split)
         for id_, reason in zip(candidates.ids, find_copies(candidates, {"train": seen}), strict=True):
             if reason is not None:
-                found.append(f"{paths[id_]} ({split})")
-    if found:
-        raise UserError(describe_seen(where, found))
+                overlapping.append(f"{paths[id_]} ({split})")
+    if overlapping:
+        raise UserError(describe_seen(where, overlapping))

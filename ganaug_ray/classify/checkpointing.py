@@ -42,7 +42,7 @@ class TrainingCheckpoints:
         if self.start is not None:
             self._before = self.start.tensors[SPENT_KEY]
         self._began = self._last = time.monotonic()
-        self._rest = MIN_INTERVAL_S
+        self._interval_s = MIN_INTERVAL_S
         self._counted: dict[str, int] = {}
 
     def decide_to_save(self) -> bool:
@@ -54,7 +54,7 @@ class TrainingCheckpoints:
         """
         is_leaving = self._place.any_over_ranks(self._place.is_leaving())
         self._counted = self._count_rows()
-        return is_leaving or time.monotonic() - self._last >= self._rest
+        return is_leaving or time.monotonic() - self._last >= self._interval_s
 
     def save(self, step: int, tensors: checkpoint.Tensors) -> None:
         """Write a checkpoint; called on the first rank only, after ``decide_to_save``."""
@@ -62,7 +62,7 @@ class TrainingCheckpoints:
         spent = torch.tensor([self._count_seconds(), *self._counted.values()], dtype=torch.float64)
         checkpoint.save(self._folder, checkpoint.Checkpoint(step, {**tensors, SPENT_KEY: spent}), self._inputs)
         self._last = time.monotonic()
-        self._rest = max(MIN_INTERVAL_S, INTERVAL_PER_SAVE_SECOND * (self._last - save_started))
+        self._interval_s = max(MIN_INTERVAL_S, INTERVAL_PER_SAVE_SECOND * (self._last - save_started))
 
     def sum_spent(self) -> tuple[float, dict[str, int]]:
         """Return the seconds of all attempts, and the counts of all ranks' batches; called on all ranks at once."""

@@ -87,7 +87,7 @@ class DriftDetector:
         self._weights = np.concatenate(weights)[:, None] / len(BET_SIZES)
         self._draws = np.random.default_rng(seed)
         self._lock = threading.Lock()
-        self._seen = 0
+        self._image_count = 0
         self._alarm = -ALARM_WINDOW_IMAGES
         self._reasons: list[str] = []
         self._reset_sums()
@@ -110,12 +110,12 @@ class DriftDetector:
     @property
     def has_alarm(self) -> bool:
         """Whether drift was found within the last 1,000 images."""
-        return self._seen - self._alarm < ALARM_WINDOW_IMAGES
+        return self._image_count - self._alarm < ALARM_WINDOW_IMAGES
 
     def describe_status(self) -> dict[str, Any]:
         """Return the number of images observed, whether there is an alarm, and the numbers that caused it."""
         statistics = self._reasons if self.has_alarm else []
-        return {"images": self._seen, "alarm": self.has_alarm, "statistics": statistics}
+        return {"images": self._image_count, "alarm": self.has_alarm, "statistics": statistics}
 
     def _observe_image(self, bins: np.ndarray, k: int) -> None:
         statistic_rows = np.arange(len(bins))
@@ -131,10 +131,10 @@ class DriftDetector:
         self._sums_JB = (self._sums_JB + 1) * (1 + BET_SIZES * (2 * p[:, None] - 1))
         self._upto_SB += np.arange(BIN_COUNT) >= bins[:, None]
         self._said_K = predicted_K + (classes == k)
-        self._seen += 1
+        self._image_count += 1
         evidence = (self._weights * self._sums_JB).sum(1)
         if evidence.sum() >= FALSE_ALARM_IMAGES:
-            self._alarm = self._seen
+            self._alarm = self._image_count
             self._reasons = [self._names[j] for j in np.argsort(-evidence) if evidence[j] >= 0.01 * FALSE_ALARM_IMAGES]
             self._reset_sums()
 

@@ -61,7 +61,7 @@ class WeightMatch:
         """The tensors that do not match, in words."""
         shapes = [f"{name} is {theirs}, not {ours}" for name, (theirs, ours) in self.wrong_shape.items()]
         lists = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": shapes}
-        descriptions = [f"{len(names)} {what} ({_join_names(names)})" for what, names in lists.items() if names]
+        descriptions = [f"{len(names)} {problem} ({_join_names(names)})" for problem, names in lists.items() if names]
         return f"{len(self.matched)} tensors match, " + ", ".join(descriptions)
 
 

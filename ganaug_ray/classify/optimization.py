@@ -39,11 +39,11 @@ class OptimizerSchedule:
         self._frozen_steps = config.count_frozen_steps(steps)
         self._head = list(network.head.parameters())
         head_ids = {id(weight) for weight in self._head}
-        self._rest = [weight for weight in network.parameters() if id(weight) not in head_ids]
+        self._backbone = [weight for weight in network.parameters() if id(weight) not in head_ids]
         rest_factor = config.backbone_lr if config.is_pretrained else 1.0
         groups = [
             _build_group(self._head, config.peak_lr),
-            _build_group(self._rest, config.peak_lr * rest_factor),
+            _build_group(self._backbone, config.peak_lr * rest_factor),
         ]
         self.optimizer = _build_optimizer(groups, config)
         self._plateau = None
@@ -62,7 +62,7 @@ class OptimizerSchedule:
         self._network.train(not frozen)
         self._network.head.train()
         if self._model is None or step == self._frozen_steps:
-            for weight in self._rest:
+            for weight in self._backbone:
                 weight.requires_grad_(not frozen)
             self._model = self._place.wrap_module(SplitBatchNorm(self._network))
         return self._model
@@ -72,16 +72,16 @@ class OptimizerSchedule:
         """The state of schedule ``plateau`` for a checkpoint, float64; empty for schedule ``cosine``."""
         if self._plateau is None:
             return torch.zeros(0, dtype=torch.float64)
-        seen = [self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch]
+        counters = [self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch]
         rates = [group["lr"].item() for group in self.optimizer.param_groups]
-        return torch.tensor([*seen, *rates], dtype=torch.float64)
+        return torch.tensor([*counters, *rates], dtype=torch.float64)
 
     @state.setter
     def state(self, values: torch.Tensor) -> None:
         if self._plateau is not None:
-            best, bad, last, *rates = values.tolist()
+            best, bad_epochs, last, *rates = values.tolist()
             self._plateau.best = best
-            self._plateau.num_bad_epochs = int(bad)
+            self._plateau.num_bad_epochs = int(bad_epochs)
             self._plateau.last_epoch = int(last)
             for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
                 group["lr"].fill_(rate)

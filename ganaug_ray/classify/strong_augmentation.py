@@ -132,9 +132,9 @@ class RowOperations:
     def erase(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Paint a rectangle of some rows in the middle grey; float [B, C, H, W] in [-1, 1]."""
         is_erased_B, area_B, aspect_B, top_B, left_B = self.erased_BX.unbind(1)
-        least, most = ERASED_AREA
+        min_area, max_area = ERASED_AREA
         aspect_B = MAX_ERASED_ASPECT ** (2 * aspect_B - 1)
-        area_B = torch.where(is_erased_B < ERASED_SHARE, least + (most - least) * area_B, 0.0)
+        area_B = torch.where(is_erased_B < ERASED_SHARE, min_area + (max_area - min_area) * area_B, 0.0)
         inside_BH = _cover_pixels((area_B * aspect_B).sqrt(), top_B, x_BCHW.shape[2])
         inside_BW = _cover_pixels((area_B / aspect_B).sqrt(), left_B, x_BCHW.shape[3])
         inside_B1HW = (inside_BH[:, :, None] & inside_BW[:, None, :])[:, None]

@@ -70,7 +70,7 @@ def build_command(name: str) -> Callable[..., None]:
 
 
 def _generate(
-    what: Annotated[
+    target: Annotated[
         str, typer.Argument(metavar="JOB.yaml|GAN_DIR", help="The job file, or the folder of an experiment or GAN.")
     ],
     out: Out = None,
@@ -86,18 +86,18 @@ def _generate(
     from ganaug_ray.addresses import expand_home
 
     flags = {"--dry-run": dry_run, "--settings": settings, "--verbose": verbose, "--cpu": cpu}
-    of_job = {"--out": out, "--set": set_, **{flag: given or None for flag, given in flags.items()}}
+    of_job = {"--out": out, "--set": set_, **{flag: is_set or None for flag, is_set in flags.items()}}
     of_folder = {"--count": count, "--png": png, "--seed": seed}
-    if "://" in what or expand_home(what).is_dir():
-        _refuse_options(of_job, f"goes with a job file; {what} is a folder, and takes --count, --png and --seed")
-        _export_images(what, count or [], png, seed or 0)
+    if "://" in target or expand_home(target).is_dir():
+        _refuse_options(of_job, f"goes with a job file; {target} is a folder, and takes --count, --png and --seed")
+        _export_images(target, count or [], png, seed or 0)
     else:
-        _refuse_options(of_folder, f"goes with the folder of an experiment or of a finished GAN; {what} is none")
-        run_action(VERBS["generate"][1], RunOptions(what, out, tuple(set_ or ()), dry_run, settings, verbose, cpu))
+        _refuse_options(of_folder, f"goes with the folder of an experiment or of a finished GAN; {target} is none")
+        run_action(VERBS["generate"][1], RunOptions(target, out, tuple(set_ or ()), dry_run, settings, verbose, cpu))
 
 
 def _run(
-    what: Annotated[
+    job_or_images: Annotated[
         str,
         typer.Argument(metavar="JOB.yaml|IMAGES", help="A job file; or images: a folder, an archive, any data.source."),
     ],
@@ -122,7 +122,7 @@ def _run(
         if limit is not None and not limit > 0:
             raise UserError(f"{name}: found {limit:g}, expected more than 0")
     options = RunOptions(
-        what, out, tuple(set_ or ()), dry_run, settings, verbose, cpu, until_clear, minutes, takes_images=True
+        job_or_images, out, tuple(set_ or ()), dry_run, settings, verbose, cpu, until_clear, minutes, takes_images=True
     )
     if until_clear:
         run_action(lambda p: p.run_until_clear(hours), options)

@@ -102,9 +102,9 @@ def summarize_predictions(table: pa.Table, passed_over: int = 0) -> str:
     if unnamed:
         parts.append(f"{unnamed} of other classes")
     summary = f"{format_count(len(table), 'image')}: {', '.join(parts)}"
-    bad = table["label"].null_count
-    if bad:
-        summary += f"; {bad} could not be read (see error)"
+    unreadable = table["label"].null_count
+    if unreadable:
+        summary += f"; {unreadable} could not be read (see error)"
     if passed_over:
         summary += f"; {format_count(passed_over, 'other file')} passed over"
     return summary

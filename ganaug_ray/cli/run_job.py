@@ -21,12 +21,12 @@ def run_action(action: Callable[[Pipeline], None], options: RunOptions) -> None:
         UserError: the job, its source or its folder is wrong.
         Interrupted: Ctrl-C or SIGTERM.
     """
-    given = read_given_job(options)  # before the imports below, which take longer
+    job = read_given_job(options)  # before the imports below, which take longer
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.pipeline.run_job import act_on_experiment, open_experiment
 
     terminal = Terminal()
-    experiment = open_experiment(options, given, terminal)
+    experiment = open_experiment(options, job, terminal)
     if options.is_described:
         _describe(experiment, options)
         return

@@ -54,21 +54,21 @@ def submit(
     cpu: Cpu = False,
 ) -> None:
     """Run a job on a cluster: uploads this folder, without data, runs and environments, and runs `ganaug run` there."""
-    here = Path.cwd()
+    folder = Path.cwd()
     overrides = set_ or []
-    out = _resolve_output(job, out, overrides, here)
+    out = _resolve_output(job, out, overrides, folder)
     # What the environment holds here stays here: the dashboard shows a runtime environment to everybody.
-    runtime_env: dict[str, Any] = {"working_dir": str(here), "excludes": list_excludes(here)}
+    runtime_env: dict[str, Any] = {"working_dir": str(folder), "excludes": list_excludes(folder)}
     if gpus and cpu:
         raise UserError(f"--gpus {gpus} and --cpu: give one of the two")
     if gpus:
         overrides = [f"gan.workers={gpus}", *overrides]
         runtime_env["env_vars"] = {"GANAUG_GPUS": str(gpus)}
-    refuse_large_folder(here, runtime_env["excludes"])
+    refuse_large_folder(folder, runtime_env["excludes"])
     words = ["--cpu"] if cpu else []
     for override in overrides:
         words += ["--set", override]
-    path = job.resolve().relative_to(here.resolve()).as_posix()
+    path = job.resolve().relative_to(folder.resolve()).as_posix()
     command = shlex.join(["python", "-m", "ganaug_ray", "run", path, "--out", out, *words])
     with _open_client(address) as client:
         number = client.submit_job(entrypoint=command, runtime_env=runtime_env, metadata={"job": path, "out": out})
@@ -92,8 +92,8 @@ def jobs(address: Address) -> None:
             if details.submission_id:
                 began = time.strftime("%Y-%m-%d %H:%M", time.localtime((details.start_time or 0) / 1000))
                 code = "" if details.driver_exit_code is None else str(details.driver_exit_code)
-                what = (details.metadata or {}).get("out") or details.entrypoint
-                print(f"{details.submission_id}  {details.status.value:<9}  {code:>3}  {began}  {what}")
+                results = (details.metadata or {}).get("out") or details.entrypoint
+                print(f"{details.submission_id}  {details.status.value:<9}  {code:>3}  {began}  {results}")
 
 
 def stop(
@@ -145,7 +145,7 @@ def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
         )
 
 
-def _resolve_output(job: Path, out: str | None, overrides: list[str], here: Path) -> str:
+def _resolve_output(job: Path, out: str | None, overrides: list[str], folder: Path) -> str:
     """Return the address of the output folder as the job gets it: --out, or else a folder in $GANAUG_HOME.
 
     Raises:
@@ -157,8 +157,8 @@ def _resolve_output(job: Path, out: str | None, overrides: list[str], here: Path
 
     if not job.is_file():
         raise UserError(f"{job}: there is no such job file")
-    if not job.resolve().is_relative_to(here.resolve()):
-        raise UserError(f"{job}: is not in {here}, the folder that is uploaded; submit from one that it is in")
+    if not job.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{job}: is not in {folder}, the folder that is uploaded; submit from one that it is in")
     home = os.environ.get("GANAUG_HOME")
     if out is None and home:
         base, mark, query = home.partition("?")
@@ -171,7 +171,7 @@ def _resolve_output(job: Path, out: str | None, overrides: list[str], here: Path
         refuse_credentials(text)
     if "://" not in out:  # an address is for the nodes to open: this machine may not reach it
         out = os.path.abspath(expand_home(out))  # noqa: PTH100  # not resolved: links here are not links there
-        refuse_inside(Path(out), here)
+        refuse_inside(Path(out), folder)
     return out
 
 

@@ -57,9 +57,9 @@ def copy_example(name: str, out: Path | None) -> Path:
     """
     path = find_example(name)
     target = out or Path(path.name)
-    first, rest = path.read_text(encoding="utf-8").split("\n", 1)
+    first, body = path.read_text(encoding="utf-8").split("\n", 1)
     assert first.startswith(SCHEMA_LINE), "its own path to the schema holds in the package alone"
-    write_new_file(target, f"{format_schema_line(KINDS[path.parent.name])}\n{rest}")
+    write_new_file(target, f"{format_schema_line(KINDS[path.parent.name])}\n{body}")
     return target
 
 

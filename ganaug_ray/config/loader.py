@@ -91,18 +91,18 @@ def _build_context(check_network: CheckNetwork | None) -> dict[str, Any] | None:
     return None if check_network is None else {"check_network": check_network}
 
 
-def read_mapping(path: Path, what: str) -> dict[str, Any]:
+def read_mapping(path: Path, kind: str) -> dict[str, Any]:
     """Read a YAML file whose content must be a mapping; variables and paths in it are not resolved.
 
     Raises:
-        UserError: it is missing or malformed; ``what`` says what it should have been, such as a job file.
+        UserError: it is missing or malformed; ``kind`` says what it should have been, such as a job file.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such {what}") from None
+        raise UserError(f"{path}: there is no such {kind}") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a {what} ({error})") from None
+        raise UserError(f"{path}: cannot be read as a {kind} ({error})") from None
     content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise UserError(f"{path}: found {_describe_value(content)}, expected a mapping with keys of its own")
@@ -154,8 +154,8 @@ def _set_key(content: dict[str, Any], parts: list[str], value: Any, name: str) -
             raise UserError(f"{name}: {part} is {_describe_value(inner)}, not a section with keys of its own")
         section = inner
     section[parts[-1]] = value
-    for given, other in (("steps", "epochs"), ("epochs", "steps")):
-        if parts[-1] == given:
+    for key, other in (("steps", "epochs"), ("epochs", "steps")):
+        if parts[-1] == key:
             section.pop(other, None)
 
 

@@ -61,9 +61,9 @@ def read_marker(folder: Folder, marker: str) -> Record | None:
 
 def write_marker(folder: Folder, marker: str, stage: str, started: float, record: Mapping[str, Any]) -> Record:
     """Write the marker that says a stage is done, with its seconds since ``started`` (a time.monotonic())."""
-    whole = stamp_marker(stage, started, record)
-    store_marker(folder, marker, whole)
-    return whole
+    content = stamp_marker(stage, started, record)
+    store_marker(folder, marker, content)
+    return content
 
 
 def stamp_marker(stage: str, started: float, record: Mapping[str, Any]) -> Record:
@@ -72,12 +72,12 @@ def stamp_marker(stage: str, started: float, record: Mapping[str, Any]) -> Recor
     return {**stamps, **record, **stamps, "versions": collect_versions()}
 
 
-def store_marker(folder: Folder, marker: str, whole: Record) -> None:
+def store_marker(folder: Folder, marker: str, content: Record) -> None:
     """Write a stamped marker, and delete what killed processes left half-written beside it."""
     folder.delete_partial_files(
         below=not folder.has_file("job.yaml")
     )  # below an experiment's own folder others may be at work
-    folder.write_json(marker, whole)
+    folder.write_json(marker, content)
 
 
 def collect_versions() -> dict[str, str]:
@@ -254,8 +254,8 @@ class Run:
 
     def list_markers(self) -> list[tuple[str, Folder, str]]:
         """List (name, folder, marker file) of every stage that may have been run, in order."""
-        whole = [(name, self.root, f"{name}.json") for name in ("verdict", "sizes", "board", "report")]
-        return self._list_stage_markers() + whole
+        markers = [(name, self.root, f"{name}.json") for name in ("verdict", "sizes", "board", "report")]
+        return self._list_stage_markers() + markers
 
     def _list_stage_markers(self) -> list[tuple[str, Folder, str]]:
         """List the same of the stages that have a folder, in all splits."""

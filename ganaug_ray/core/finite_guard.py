@@ -50,6 +50,6 @@ class FiniteGuard:
 
     def raise_if_tripped(self, step: int) -> None:
         """Raise DivergenceError with the first bad step, alike on every rank; ``step`` is the one just finished."""
-        bad = int(self._tripped_for.item())
-        if bad:
-            raise DivergenceError(step - bad + 1)
+        steps_since = int(self._tripped_for.item())
+        if steps_since:
+            raise DivergenceError(step - steps_since + 1)

@@ -44,8 +44,8 @@ def find_disk_full(error: BaseException) -> DiskFull | None:
 
 def _describe(path: str, size: int | None) -> str:
     """Say what could not be written and where, and what to do."""
-    what = "not all could be written" if size is None else f"{size / 1e6:.3g} MB could not be written"
+    loss = "not all could be written" if size is None else f"{size / 1e6:.3g} MB could not be written"
     with suppress(OSError):
         folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
-        what += f", {shutil.disk_usage(folder).free / 1e6:.3g} MB are free there"
-    return f"{path}: the disk is full, or the quota ({what}); make room, and the same command goes on"
+        loss += f", {shutil.disk_usage(folder).free / 1e6:.3g} MB are free there"
+    return f"{path}: the disk is full, or the quota ({loss}); make room, and the same command goes on"

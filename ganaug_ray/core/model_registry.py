@@ -96,12 +96,12 @@ def roll_back(registry: Folder, to: int | None = None) -> Record:
             for name in _list_version_numbers(registry)
             if (registry / "versions" / str(name)).has_file("version.json")
         ]
-        others = [version for version in versions if version != champion["version"]]
-        hint = f"others are {', '.join(map(str, others))}" if others else "it has no other"
+        other_versions = [version for version in versions if version != champion["version"]]
+        hint = f"others are {', '.join(map(str, other_versions))}" if other_versions else "it has no other"
         if to is None:
             past_champions = list_champions(list_changes(champion))
             if len(past_champions) < 2:
-                remedy = f"name one by --to ({hint})" if others else hint
+                remedy = f"name one by --to ({hint})" if other_versions else hint
                 raise UserError(f"{registry}: version {champion['version']} has none before it; {remedy}")
             to = past_champions[-2]
         if to not in versions:

@@ -56,25 +56,25 @@ def _strip_png(content: bytes) -> bytes | None:
     """Keep the chunks that pixels are made from; find the next one where a length is wrong."""
     chunks = [_PNG_SIGNATURE]
     searches = 0
-    at = len(_PNG_SIGNATURE)
-    while at + 12 <= len(content):
-        (length,) = struct.unpack_from(">I", content, at)
-        name = content[at + 4 : at + 8]
-        following = at + 12 + length
+    offset = len(_PNG_SIGNATURE)
+    while offset + 12 <= len(content):
+        (length,) = struct.unpack_from(">I", content, offset)
+        name = content[offset + 4 : offset + 8]
+        following = offset + 12 + length
         is_whole = name.isalpha() and following <= len(content)
         if name == b"IDAT" and not is_whole:  # what is put behind it would be taken for its pixels
-            return b"".join([*chunks, content[at:]])
+            return b"".join([*chunks, content[offset:]])
         if name in _PNG_PIXELS and not is_whole:
             break
-        has_right_checksum = is_whole and _has_right_checksum(content, at)
+        has_right_checksum = is_whole and _has_right_checksum(content, offset)
         if name in _PNG_PIXELS and (name != b"tRNS" or has_right_checksum):
-            chunks.append(content[at:following])
+            chunks.append(content[offset:following])
         # The letters that a wrong length leads to may look like a chunk's name.
         is_lost = not (has_right_checksum or (name in _PNG_PIXELS and is_whole and _begins_chunk(content, following)))
         if is_lost and searches < _MAX_SEARCHES:
             searches += 1
-            following = _find_png_chunk(content, at + 8)
-        at = following
+            following = _find_png_chunk(content, offset + 8)
+        offset = following
     chunks.append(struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND")))
     return b"".join(chunks)
 
@@ -82,34 +82,34 @@ def _strip_png(content: bytes) -> bytes | None:
 def _find_png_chunk(content: bytes, start: int) -> int:
     """Find the next chunk with pixels whose checksum is right."""
     for match in itertools.islice(re.compile(rb"PLTE|tRNS|IDAT|IEND").finditer(content, start), _MAX_CANDIDATES):
-        at = match.start() - 4
-        if _has_right_checksum(content, at):
-            return at
+        offset = match.start() - 4
+        if _has_right_checksum(content, offset):
+            return offset
     return len(content)
 
 
-def _begins_chunk(png: bytes, at: int) -> bool:
-    return at == len(png) or png[at + 4 : at + 8].isalpha()
+def _begins_chunk(png: bytes, offset: int) -> bool:
+    return offset == len(png) or png[offset + 4 : offset + 8].isalpha()
 
 
-def _has_right_checksum(png: bytes, at: int) -> bool:
+def _has_right_checksum(png: bytes, offset: int) -> bool:
     """Whether a PNG file has a whole chunk at a position, with the checksum that its name and content have."""
-    end = at + 8 + int.from_bytes(png[at : at + 4], "big")
-    return zlib.crc32(png[at + 4 : end]).to_bytes(4, "big") == png[end : end + 4]
+    end = offset + 8 + int.from_bytes(png[offset : offset + 4], "big")
+    return zlib.crc32(png[offset + 4 : end]).to_bytes(4, "big") == png[end : end + 4]
 
 
 def _strip_webp(content: bytes) -> bytes | None:
     chunks = []
-    at = 12
-    while at + 8 <= len(content):
-        (length,) = struct.unpack_from("<I", content, at + 4)
-        end = at + 8 + length + length % 2
-        chunk = content[at:end]
+    offset = 12
+    while offset + 8 <= len(content):
+        (length,) = struct.unpack_from("<I", content, offset + 4)
+        end = offset + 8 + length + length % 2
+        chunk = content[offset:end]
         if chunk[:4] == b"VP8X" and len(chunk) > 8:
             chunk = chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:]
         if chunk[:4] in _WEBP_PIXELS:
             chunks.append(chunk)
-        at = end
+        offset = end
     body = b"WEBP" + b"".join(chunks)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -119,28 +119,28 @@ def _list_jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
 
     A metadata segment whose length is wrong ends where the next marker of a table or frame is.
     """
-    at = 2
-    while at + 2 <= len(content):
-        marker = content[at + 1]
-        if content[at] != 0xFF:
+    offset = 2
+    while offset + 2 <= len(content):
+        marker = content[offset + 1]
+        if content[offset] != 0xFF:
             return
         if marker == 0xD9:
             yield marker, _JPEG_END
             return
         if marker == 0xFF:  # a filler byte
-            at += 1
+            offset += 1
             continue
-        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        end = offset + 2 + int.from_bytes(content[offset + 2 : offset + 4], "big")
         if marker == 0xDA:
             next_marker = re.compile(rb"\xff[^\0\xd0-\xd7\xff]").search(content, end)
             end = next_marker.start() if next_marker else len(content)
         elif marker in _JPEG_METADATA and not re.match(rb"\xff[^\0\xd0-\xd7]", content[end : end + 2]):
             next_marker = re.compile(rb"\xff(\xdb\0[\x43\x84\xc5]|\xc0\0[\x0b\x11]|\xe0\0\x10JFIF)").search(
-                content, at + 4
+                content, offset + 4
             )
             end = next_marker.start() if next_marker else len(content)
-        yield marker, content[at:end]
-        at = end
+        yield marker, content[offset:end]
+        offset = end
 
 
 def _strip_jpeg(content: bytes) -> bytes | None:

@@ -7,12 +7,12 @@ _END = b"\xff\xd9"
 
 def is_cut_off(content: bytes) -> bool:
     """Whether the codestream breaks off before its end mark (ITU-T T.800, annex A)."""
-    at = content.find(_START) + 2
-    while at + 10 <= len(content) and content[at : at + 2] != _END:
-        if content[at : at + 2] != _TILE_PART:
-            at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-        elif length := int.from_bytes(content[at + 6 : at + 10], "big"):
-            at += length
+    offset = content.find(_START) + 2
+    while offset + 10 <= len(content) and content[offset : offset + 2] != _END:
+        if content[offset : offset + 2] != _TILE_PART:
+            offset += 2 + int.from_bytes(content[offset + 2 : offset + 4], "big")
+        elif length := int.from_bytes(content[offset + 6 : offset + 10], "big"):
+            offset += length
         else:  # the last part, of a length that is not told; compressed pixels hold no end mark
-            return content.find(_END, at) < 0
-    return content[at : at + 2] != _END
+            return content.find(_END, offset) < 0
+    return content[offset : offset + 2] != _END

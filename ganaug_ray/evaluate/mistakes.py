@@ -15,31 +15,31 @@ FOLDS = 5
 PROBE_C = 0.1  # inverse of the probe's L2 penalty: weak enough to fit classes, too strong to fit single rows
 
 
-def find_confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, most: int) -> np.ndarray:
+def find_confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, max_rows: int) -> np.ndarray:
     """Return the numbers of the rows that are classified wrongly, the most confident first.
 
     Args:
         labels: true classes, int64 [N] in [0, K).
         probabilities: float [N, K].
-        most: number of rows that are returned at most.
+        max_rows: number of rows that are returned at most.
 
     Returns:
-        int64 [at most ``most``].
+        int64 [at most ``max_rows``].
 
     >>> find_confident_mistakes(np.array([0, 1, 1]), np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8]]), 9).tolist()
     [1, 0]
     """
     wrong = np.flatnonzero(probabilities.argmax(1) != labels)
-    return wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:most]
+    return wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:max_rows]
 
 
-def find_confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -> list[dict[str, Any]]:
+def find_confused_pairs(counts: np.ndarray, classes: Sequence[str], max_pairs: int) -> list[dict[str, Any]]:
     """Return the pairs of true and predicted class with the most mistakes, the most frequent first.
 
     Args:
         counts: confusion matrix, int64 [K, K], true class down.
         classes: K names.
-        most: number of pairs that are returned at most.
+        max_pairs: number of pairs that are returned at most.
 
     Returns:
         A row a pair: ``true``, ``predicted``, ``count``, and ``share`` of the true class's rows; pairs without a
@@ -49,7 +49,7 @@ def find_confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -
     [{'true': 'dog', 'predicted': 'cat', 'count': 3, 'share': 0.75}]
     """
     off = counts - np.diag(counts.diagonal())
-    order = np.argsort(-off, axis=None, kind="stable")[:most]
+    order = np.argsort(-off, axis=None, kind="stable")[:max_pairs]
     pairs = []
     for true, predicted in zip(*np.unravel_index(order, off.shape), strict=True):
         count = off[true, predicted]

@@ -144,8 +144,8 @@ def _number_labels(labels: np.ndarray, classes: Sequence[str], classifier: Class
     return np.array([lookup.get(name, -1) for name in classes], np.int64)[labels]
 
 
-def _join_first(names: Sequence[str], most: int) -> str:
-    text = ", ".join(names[:most])
-    if len(names) > most:
+def _join_first(names: Sequence[str], max_names: int) -> str:
+    text = ", ".join(names[:max_names])
+    if len(names) > max_names:
         text += ", ..."
     return text

@@ -43,7 +43,7 @@ def match_rows(theirs: Sequence[str], ours: Sequence[str], names: Mapping[str, s
 
 def take_rows(theirs: torch.Tensor, ours: torch.Tensor, rows: Mapping[int, int]) -> torch.Tensor:
     """Return ``ours`` [K, ...] with some rows from ``theirs`` [J, ...]: number of a row here -> number there."""
-    taken = ours.clone()
+    tensor = ours.clone()
     for row, source in rows.items():
-        taken[row] = theirs[source]
-    return taken
+        tensor[row] = theirs[source]
+    return tensor

@@ -47,21 +47,21 @@ class Candidate:
         recall = next((value for key, value in figures.items() if key.startswith(f"{prefix}recall_")), None)
         return cls(name, max(0.0, figures[name]), error, recall)
 
-    def is_better_than(self, kept: Candidate, lowest: float) -> bool:
-        """Return whether this later generator takes the place of the kept one.
+    def is_better_than(self, incumbent: Candidate, lowest: float) -> bool:
+        """Return whether this later generator takes the place of the one that is kept so far.
 
-        It must lie within its error of the lowest distance so far, its own included. So does the kept one as a rule;
+        It must lie within its error of the lowest distance so far, its own included. So does the incumbent as a rule;
         then the one with the higher recall is kept, and of equals the later one, which has seen most.
 
-        >>> kept = Candidate("kid", 0.10, 0.02, recall=0.6)
-        >>> [Candidate("kid", 0.11, 0.02, recall).is_better_than(kept, 0.10) for recall in (0.5, 0.7)]
+        >>> incumbent = Candidate("kid", 0.10, 0.02, recall=0.6)
+        >>> [Candidate("kid", 0.11, 0.02, recall).is_better_than(incumbent, 0.10) for recall in (0.5, 0.7)]
         [False, True]
-        >>> [Candidate("kid", distance, 0.02, 0.5).is_better_than(kept, 0.10) for distance in (0.05, 0.13)]
+        >>> [Candidate("kid", distance, 0.02, 0.5).is_better_than(incumbent, 0.10) for distance in (0.05, 0.13)]
         [True, False]
         """
         limit = min(lowest, self.distance) + self.error
         if self.distance > limit:
             return False
-        if kept.distance > limit or self.recall is None or kept.recall is None:
+        if incumbent.distance > limit or self.recall is None or incumbent.recall is None:
             return True
-        return self.recall >= kept.recall
+        return self.recall >= incumbent.recall

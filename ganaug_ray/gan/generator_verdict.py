@@ -134,7 +134,7 @@ def _find_worst_figure(compared: HeldOutComparison) -> tuple[Colour, str] | None
             return colour, _describe_recall(compared.recall)
         distance = _compare_kid(compared)
         if distance is not None and distance > MAX_KID[colour]:
-            return colour, f"its images are {_format_share(distance)} as far from real ones as classes from each other"
+            return colour, _describe_distance(distance)
     return None
 
 
@@ -188,7 +188,7 @@ def _describe_unknown(unknown: Sequence[str], classes: int) -> str:
     names = " and ".join(unknown)
     if len(unknown) > MAX_NAMED_CLASSES:
         names = f"{len(unknown)} of {classes} classes"
-    return f"the teacher recognises few images of {names}, and hardly more of the real ones"
+    return f"the teacher recognises few of its images of {names}, and hardly more of the real ones"
 
 
 def _describe_coverage(coverage: HeldOutFigure) -> str:
@@ -197,6 +197,10 @@ def _describe_coverage(coverage: HeldOutFigure) -> str:
 
 def _describe_recall(recall: HeldOutFigure) -> str:
     return f"its images show {_format_share(recall.generated)} of the variety of real ones ({_add_held_out(recall)})"
+
+
+def _describe_distance(distance: float) -> str:
+    return f"its images lie far from real ones ({_format_share(distance)} of the way to another class)"
 
 
 def _add_held_out(figure: HeldOutFigure) -> str:

@@ -128,9 +128,9 @@ class TrainingRecorder:
         best = experiment_dir.read_marker(self._out, "best.json")
         if best is not None and has_figure and best["chosen_by"] == candidate.chosen_by and "lowest" in best:
             # A step met again after a resume gives what it gave before.
-            kept = Candidate(best["chosen_by"], best["value"], best["error"], best["recall"])
+            best_so_far = Candidate(best["chosen_by"], best["value"], best["error"], best["recall"])
             lowest = min(candidate.distance, best["lowest"])
-            if not candidate.is_better_than(kept, best["lowest"]):
+            if not candidate.is_better_than(best_so_far, best["lowest"]):
                 self._out.write_json("best.json", best | {"lowest": lowest})
                 return
             record["lowest"] = lowest

@@ -48,10 +48,10 @@ def plan_comparison(
     Raises:
         UserError: there is no such source, or the job gives splits or seeds and an aim that would choose them.
     """
-    given = sorted(job.compare.model_fields_set & {"splits", "seeds"})
-    if given:
-        _refuse_aims(job.compare, given)
-    if given or not job.compared_arms:
+    given_keys = sorted(job.compare.model_fields_set & {"splits", "seeds"})
+    if given_keys:
+        _refuse_aims(job.compare, given_keys)
+    if given_keys or not job.compared_arms:
         return job
     plan = _read_plan(run, job.compare)
     if plan is not None:
@@ -68,13 +68,13 @@ def plan_comparison(
     return planned
 
 
-def _refuse_aims(compare: CompareConfig, given: list[str]) -> None:
+def _refuse_aims(compare: CompareConfig, given_keys: list[str]) -> None:
     """Raise UserError if an aim would change nothing; a job.yaml has both, since its numbers come from the aim."""
     if compare.planned_seeds is not None:
         return
     for aim in AIMS:
         if getattr(compare, aim) is not None:
-            names = " and ".join(f"compare.{name}" for name in given)
+            names = " and ".join(f"compare.{name}" for name in given_keys)
             raise UserError(
                 f"compare.{aim}: chooses the splits and seeds, and the job gives {names}; "
                 "leave out one of the two (--minutes sets budget_minutes)"

@@ -183,10 +183,10 @@ class _DefaultChoice:
         content = self._base.model_dump(exclude_unset=True)
         for key, value in self._list_settings(size, lengths).items():
             section, _, name = key.partition(".")
-            given = content.setdefault(section, {})
-            if name == "steps" and "epochs" in given:
+            section_content = content.setdefault(section, {})
+            if name == "steps" and "epochs" in section_content:
                 continue
-            given.setdefault(name, value)
+            section_content.setdefault(name, value)
         job = Job.model_validate(content)
         return plan.apply_to(job) if plan else job
 

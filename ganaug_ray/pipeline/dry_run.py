@@ -79,10 +79,10 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
 def _describe_time(job: Job, run: Run, job_facts: JobFacts) -> list[str]:
     """Say how long each stage takes that is not finished, and all of them."""
     time = job_facts.estimate(job, run)
-    more = ["compare.sizes"] if job.compare.sizes else []
-    more += ["the compared models"] if job.models else []
-    rest = f"; {' and '.join(more)} on top" if more else ""
-    lines = [f"{'time':<12} about {format_time(time.total_s)} in all on this machine{time.describe_slowdown()}{rest}"]
+    extras = ["compare.sizes"] if job.compare.sizes else []
+    extras += ["the compared models"] if job.models else []
+    on_top = f"; {' and '.join(extras)} on top" if extras else ""
+    lines = [f"{'time':<12} about {format_time(time.total_s)} in all on this machine{time.describe_slowdown()}{on_top}"]
     lines += [f"  {stage.name:<10} {format_time(stage.seconds):<11} {stage.words}".rstrip() for stage in time.stages]
     return lines
 

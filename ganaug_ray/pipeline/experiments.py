@@ -97,8 +97,8 @@ def open_found_experiment(name: str, home: Folder) -> Experiment:
 
 def list_experiments(home: Folder) -> list[Experiment]:
     """List the experiments below a folder, the newest first."""
-    found = [_open(folder, name) for name, folder in _find(home, "", MAX_DEPTH)]
-    return sorted(found, key=lambda experiment: experiment.changed, reverse=True)
+    experiments = [_open(folder, name) for name, folder in _find(home, "", MAX_DEPTH)]
+    return sorted(experiments, key=lambda experiment: experiment.changed, reverse=True)
 
 
 def _find(folder: Folder, name: str, depth: int) -> Iterator[tuple[str, Folder]]:

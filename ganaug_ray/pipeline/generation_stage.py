@@ -164,8 +164,8 @@ def _fill_pool(context: StageContext, split: Split, pool: SyntheticPool) -> None
         total = sum(pool.counts.values()) if pool.stored else BLOCK_SIZE * len(pool.counts)
         progress = Progress(words=f"0 of {total} images")
 
-        def count(made: int) -> None:
-            progress.update(made / total, f"{made} of {total} images")
+        def count(images: int) -> None:
+            progress.update(images / total, f"{images} of {total} images")
 
         try:
             with context.terminal.show_progress("generate", progress.read):

@@ -103,10 +103,10 @@ class JobFacts:
 
         images = self.images
         try:
-            there = cluster.connect()
-            reserved = resources.plan_stage("measure", there)
+            machine = cluster.connect()
+            reserved = resources.plan_stage("measure", machine)
             step_time = executors.call_on_device(measure_step_time, (self._job, images), reserved)
-            return replace(step_time, gpus=int(there.gpus))
+            return replace(step_time, gpus=int(machine.gpus))
         finally:
             cluster.disconnect()
 
@@ -151,8 +151,8 @@ class JobFacts:
 def _has_same_networks(job: Job, other: Job) -> bool:
     """Whether a step of each training takes as long in both jobs."""
     length = {"steps": None, "epochs": None, "cas_steps": 1, "snapshot_every": 1}
-    gans = [one.gan.model_copy(update=length) for one in (job, other)]
-    classifiers = [one.classifier.model_copy(update={"steps": None, "epochs": None}) for one in (job, other)]
+    gans = [compared.gan.model_copy(update=length) for compared in (job, other)]
+    classifiers = [compared.classifier.model_copy(update={"steps": None, "epochs": None}) for compared in (job, other)]
     return (
         gans[0] == gans[1]
         and classifiers[0] == classifiers[1]

@@ -71,9 +71,11 @@ class Pipeline:
         if self.job.compare.budget_minutes is None:
             return
         budget_s = 60 * self.job.compare.budget_minutes
-        taken, budget = format_time(seconds), format_time(budget_s)
-        if seconds > budget_s and taken != budget:
-            self.terminal.print_stage_line("time", "note", f"it took {taken} instead of {budget}; nothing was left out")
+        duration, budget = format_time(seconds), format_time(budget_s)
+        if seconds > budget_s and duration != budget:
+            self.terminal.print_stage_line(
+                "time", "note", f"it took {duration} instead of {budget}; nothing was left out"
+            )
 
     def run_until_clear(self, hours: float | None = None) -> None:
         """Run every stage as ``run_all``, and add seeds, then splits, until the verdict is firm.
@@ -141,9 +143,9 @@ class Pipeline:
                 return
             facts = JobFacts(self.job, dataset=dataset, cpu_only=self.cpu_only)
         with self.terminal.show_progress("plan", lambda: (0.0, "timing some steps of each training")):
-            left = facts.estimate(self.job, self.run)
-        self.terminal.print_stage_line("plan", "note", left.describe())
-        self.terminal.clock = left.start_clock()
+            time_left = facts.estimate(self.job, self.run)
+        self.terminal.print_stage_line("plan", "note", time_left.describe())
+        self.terminal.clock = time_left.start_clock()
 
     def reach_model_comparison(self) -> None:
         """Run all stages from raw images to board.json, and write the report if there is a verdict."""

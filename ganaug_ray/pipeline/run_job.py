@@ -29,7 +29,7 @@ class RunOptions:
     """What is asked for.
 
     Attributes:
-        what: a job file or its content; of `run` also images, or the folder of an experiment.
+        images_or_job: a job file, or its content; of `run` also images, or the folder of an experiment.
         out: folder of the experiment.
         overrides: key=value, of the job.
         dry_run: whether to say what would be done, and do nothing.
@@ -38,10 +38,10 @@ class RunOptions:
         cpu_only: whether GPUs are left alone, also where there are some.
         until_clear: whether the verdict is looked at several times.
         minutes: for the whole run.
-        takes_images: whether ``what`` may be images.
+        takes_images: whether ``images_or_job`` may be images.
     """
 
-    what: str | Mapping[str, Any]
+    images_or_job: str | Mapping[str, Any]
     out: str | None = None
     overrides: tuple[str, ...] = ()
     dry_run: bool = False
@@ -70,11 +70,11 @@ def read_given_job(options: RunOptions) -> Job | None:
     overrides = list(options.overrides)
     if options.minutes is not None:
         overrides.append(f"compare.budget_minutes={options.minutes:g}")
-    if not isinstance(options.what, str):
-        return build_job(_copy_plainly(options.what), "job", Path.cwd(), overrides, check_network)
-    if options.takes_images and _names_no_job(options.what):
+    if not isinstance(options.images_or_job, str):
+        return build_job(_copy_plainly(options.images_or_job), "job", Path.cwd(), overrides, check_network)
+    if options.takes_images and _names_no_job(options.images_or_job):
         return None
-    return load_job(Path(options.what), overrides, check_network)
+    return load_job(Path(options.images_or_job), overrides, check_network)
 
 
 def _copy_plainly(value: Any) -> Any:
@@ -86,28 +86,28 @@ def _copy_plainly(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _names_no_job(what: str) -> bool:
+def _names_no_job(argument: str) -> bool:
     """Whether an argument names images or an experiment's folder. Raises UserError where there is nothing."""
     from ganaug_ray.addresses import expand_home
 
-    path = expand_home(what)
+    path = expand_home(argument)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return False
     from ganaug_ray.pipeline import source_job
 
-    if source_job.is_source(what):
+    if source_job.is_source(argument):
         return True
     if not path.exists() and path.suffix not in (".yaml", ".yml"):
-        raise UserError(f"{what}: there is no such job file, folder or archive")
+        raise UserError(f"{argument}: there is no such job file, folder or archive")
     return False
 
 
-def open_experiment(options: RunOptions, given: Job | None, terminal: Terminal) -> OpenExperiment:
+def open_experiment(options: RunOptions, job: Job | None, terminal: Terminal) -> OpenExperiment:
     """Return the job with its plan, its folder, and the facts that the plan needed.
 
     Args:
         options: what is asked for.
-        given: as ``read_given_job`` returns it.
+        job: as ``read_given_job`` returns it.
         terminal: that shows how it is planned.
 
     Raises:
@@ -119,13 +119,13 @@ def open_experiment(options: RunOptions, given: Job | None, terminal: Terminal) 
     from ganaug_ray.core.experiment_dir import LOCK_FILE
     from ganaug_ray.pipeline import source_job
 
-    if given is not None:
-        return _plan_job(options, given, _name_job(options, given), options.out, terminal)
-    what = str(options.what)
-    folder = expand_home(what)
+    if job is not None:
+        return _plan_job(options, job, _name_job(options, job), options.out, terminal)
+    argument = str(options.images_or_job)
+    folder = expand_home(argument)
     if not ((folder / "job.yaml").is_file() and (folder / LOCK_FILE).is_file()):
         return source_job.open_source_experiment(
-            what,
+            argument,
             options.out,
             os.environ,
             list(options.overrides),
@@ -137,18 +137,18 @@ def open_experiment(options: RunOptions, given: Job | None, terminal: Terminal) 
         )
     if options.minutes is not None:
         raise UserError(
-            f"--minutes: {what} already has its plan; leave out --minutes to go on, or start from the images with "
+            f"--minutes: {argument} already has its plan; leave out --minutes to go on, or start from the images with "
             "another --out"
         )
     path = folder / "job.yaml"
-    out = what if options.out is None else options.out
+    out = argument if options.out is None else options.out
     return _plan_job(options, load_job(path, list(options.overrides), check_network), path, out, terminal)
 
 
 def _name_job(options: RunOptions, job: Job) -> Path:
     """Return the job file that the experiment's folder is named after by default."""
-    if isinstance(options.what, str):
-        return Path(options.what)
+    if isinstance(options.images_or_job, str):
+        return Path(options.images_or_job)
     from ganaug_ray.pipeline import source_job
 
     return Path(f"{source_job.name_source(job.data.source[0])}.yaml")
@@ -209,8 +209,8 @@ def act_on_experiment(
 
 def _quote_arguments(options: RunOptions, run: Run) -> str:
     """Return the arguments with which any verb finds the same job and folder again, as a shell takes them."""
-    if isinstance(options.what, str) and Path(options.what).suffix in (".yaml", ".yml"):
-        arguments = [options.what]
+    if isinstance(options.images_or_job, str) and Path(options.images_or_job).suffix in (".yaml", ".yml"):
+        arguments = [options.images_or_job]
         for override in options.overrides:
             arguments += ["--set", override]
         if options.minutes is not None:

@@ -69,19 +69,19 @@ def list_looks(job: Job, run: Run) -> list[Plan]:
 
 def _count_splits(job: Job, run: Run) -> int:
     """Count the splits that a comparison can go on with, SPLITS at most or those that it has."""
-    own = job.compare.splits
-    most = max(own, min(SPLITS, job.data.count_possible_splits()))
-    if most == own or DatasetRecord.find(run.dataset) is None:
-        return most
+    present = job.compare.splits
+    possible = max(present, min(SPLITS, job.data.count_possible_splits()))
+    if possible == present or DatasetRecord.find(run.dataset) is None:
+        return possible
     from ganaug_ray.data.ingest.added_splits import refuse_added_splits
 
-    for splits in range(most, max(own, MIN_SPLITS - 1), -1):
+    for splits in range(possible, max(present, MIN_SPLITS - 1), -1):
         try:
             refuse_added_splits(run.dataset, job.data, splits)
         except UserError:
             continue  # a class is too small for this many
         return splits
-    return own
+    return present
 
 
 def explain_no_splits(job: Job) -> str:
@@ -126,8 +126,8 @@ def resume_look(job: Job, run: Run) -> Job:
     if stored is None:
         return job
     looks = list_looks(job, run)
-    reached = [look for look in looks if look.splits >= stored.splits and look.seeds >= stored.seeds]
-    return _apply_look(job, (reached or looks[-1:])[0])
+    later_looks = [look for look in looks if look.splits >= stored.splits and look.seeds >= stored.seeds]
+    return _apply_look(job, (later_looks or looks[-1:])[0])
 
 
 def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) -> str | None:
@@ -145,11 +145,11 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     if len(looks) == 1:
         return None
     missing = count_missing(_apply_look(job, looks[-1]), run)
-    what = "seeds, then splits,"
+    repeats = "seeds, then splits,"
     if looks[-1].splits == job.compare.splits:
-        what = f"seeds ({explain_no_splits(job)})"
+        repeats = f"seeds ({explain_no_splits(job)})"
     return (
-        f"`ganaug run {arguments} --until-clear` adds {what} until the answer is clear. That is up to "
+        f"`ganaug run {arguments} --until-clear` adds {repeats} until the answer is clear. That is up to "
         f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} of training in all. "
         "After this first look, it wrongly says helped in up to 3.3 % of cases instead of 2.5 %"
     )
@@ -214,13 +214,13 @@ class SequentialPlan:
         words = f"{verdict or 'no arm is left to compare'} with {describe_repeats(job)}"
         if verdict not in OPEN_VERDICTS:
             return None, words
-        taken = self._count_looks(job)
-        if taken == len(self.looks):
+        looks_done = self._count_looks(job)
+        if looks_done == len(self.looks):
             words += "; this was the last look"
             if self.looks[-1].splits == self.looks[0].splits:
                 words += f" (seeds alone were added: {explain_no_splits(job)})"
             return None, words
-        following = _apply_look(job, self.looks[taken])
+        following = _apply_look(job, self.looks[looks_done])
         left_s = self._limit_s - self._spent_s
         pace = self._spent_s / self._trained_s if self._trained_s else 1.0
         next_s = count_missing(following, self._run).sum_seconds(self._run) * pace

@@ -42,11 +42,11 @@ class OpenExperiment:
     facts: JobFacts | None
 
 
-def is_source(what: str) -> bool:
+def is_source(argument: str) -> bool:
     """Whether an argument names images rather than a job file."""
-    if re.match(r"\w[\w+.-]+:", what):
+    if re.match(r"\w[\w+.-]+:", argument):
         return True
-    return what.lower().endswith(ARCHIVES_AND_TABLES) or expand_home(what).is_dir()
+    return argument.lower().endswith(ARCHIVES_AND_TABLES) or expand_home(argument).is_dir()
 
 
 def name_source(source: str) -> str:

@@ -239,9 +239,9 @@ def _describe_gan(gan: synthetic_pools.GanSource) -> str:
     parts = [f"{record.steps} steps, {record.images_seen} images seen"]
     if record.ended_early:
         parts.append(record.ended_early)
-    again = len(gan.folder.read_json("attempts.json")["from_step"]) - 1
-    if again:
-        parts.append(f"restarted {format_count(again, 'time')}")
+    restarts = len(gan.folder.read_json("attempts.json")["from_step"]) - 1
+    if restarts:
+        parts.append(f"restarted {format_count(restarts, 'time')}")
     if chosen.value is not None:
         name = gan_figures.parse_name(chosen.chosen_by or "")
         words = name.metric.name if name else chosen.chosen_by

@@ -71,7 +71,7 @@ class TrainingTime:
         look_s: of measuring a GAN's quality once.
         cas_s: of its classification accuracy score, once.
         image_s: of a classifier's answer to an image.
-        others: other processes that wanted a core while the steps were timed, on average.
+        other_processes: other processes that wanted a core while the steps were timed, on average.
         gpus: of this machine, on which they are trained; 0: on its cores.
     """
 
@@ -80,13 +80,13 @@ class TrainingTime:
     look_s: float = 0.0
     cas_s: float = 0.0
     image_s: float = 0.0
-    others: float = 0.0
+    other_processes: float = 0.0
     gpus: int = 0
 
     def compute_slowdown(self, processes: int) -> float:
         """Return how many times longer these processes take than they compute, if the others go on."""
         cores = hardware.count_usable_cores()
-        return max(1.0, (OTHERS_WEIGHT * self.others + processes) / max(cores, processes))
+        return max(1.0, (OTHERS_WEIGHT * self.other_processes + processes) / max(cores, processes))
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,14 @@ class StepTime:
         classifier_s: with as many rows in a batch as the arms have on average.
         image_s: of a classifier's answer to an image.
         gan_s: 0 where no GAN is trained.
-        others: as of ``TrainingTime``.
+        other_processes: as of ``TrainingTime``.
         gpus: likewise.
     """
 
     classifier_s: float
     image_s: float
     gan_s: float
-    others: float = 0.0
+    other_processes: float = 0.0
     gpus: int = 0
 
 
@@ -121,8 +121,8 @@ def measure_step_time(job: Job, images: ImageFacts, device_name: str = "cpu") ->
     with _isolate_torch(place.device):
         step_s, image_s = _time_classifier(job, images, place, waiting)
         gan_step_s = _time_gan(job, images, place, waiting) if arms.has_gan(job) else 0.0
-    others = float(np.mean(waiting)) if waiting and place.device.type == "cpu" else 0.0
-    return StepTime(step_s, image_s, gan_step_s, others)
+    other_processes = float(np.mean(waiting)) if waiting and place.device.type == "cpu" else 0.0
+    return StepTime(step_s, image_s, gan_step_s, other_processes)
 
 
 def _count_other_processes() -> int | None:
@@ -147,7 +147,9 @@ def scale_training_time(job: Job, images: ImageFacts, step: StepTime) -> Trainin
     evaluations = math.ceil(steps / job.classifier.evaluate_every)
     classifier_s = steps * step.classifier_s + evaluations * images.count("val") * step.image_s
     if not arms.has_gan(job):
-        return TrainingTime(classifier_s, 0.0, image_s=step.image_s, others=step.others, gpus=step.gpus)
+        return TrainingTime(
+            classifier_s, 0.0, image_s=step.image_s, other_processes=step.other_processes, gpus=step.gpus
+        )
     share = job.classifier.batch_size / _average_batch(job, images.counts["train"], steps)
     return TrainingTime(
         classifier_s,
@@ -155,7 +157,7 @@ def scale_training_time(job: Job, images: ImageFacts, step: StepTime) -> Trainin
         look_s=LOOK_ANSWERS * min(rows, MAX_IMAGES_PER_SPLIT) * step.image_s,
         cas_s=job.gan.cas_steps * share * step.classifier_s,
         image_s=step.image_s,
-        others=step.others,
+        other_processes=step.other_processes,
         gpus=step.gpus,
     )
 
@@ -209,9 +211,9 @@ class _TimedBatches(BatchFeed):
     def __call__(self, step: int) -> Batch:
         """Return the batch; raise _EnoughSteps where enough steps are timed."""
         self._begins_s.append(_read_clock(self._batch.x_BCHW.device))
-        others = _count_other_processes()
-        if others is not None:
-            self._waiting.append(others)
+        other_processes = _count_other_processes()
+        if other_processes is not None:
+            self._waiting.append(other_processes)
         timed_steps = len(self._begins_s) - 1 - WARM_UP_STEPS
         if timed_steps >= MIN_TIMED_STEPS and self._begins_s[-1] - self._begins_s[WARM_UP_STEPS] >= MIN_TIMED_S:
             raise _EnoughSteps

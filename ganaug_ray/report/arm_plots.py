@@ -166,10 +166,10 @@ def _draw_means(
     axes: Axes, x: Sequence[float], estimates: Sequence[dict[str, Any]], colour: str, label: str, scale: int = 100
 ) -> None:
     """Draw a line through means, shares in points or percent, each with its interval where it has one."""
-    for at, estimate in zip(x, estimates, strict=True):
+    for position, estimate in zip(x, estimates, strict=True):
         if estimate["ci95"]:
             ends = _scale(estimate["ci95"], scale)
-            axes.plot([at, at], ends, color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
+            axes.plot([position, position], ends, color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
     means = [scale * estimate["mean"] for estimate in estimates]
     axes.plot(x, means, color=colour, linewidth=1.2, marker="D", markersize=5, label=label)
 

@@ -100,8 +100,8 @@ def _choose_shown_arms(comparisons: list[experiment_dir.Record]) -> list[experim
         sign = -1 if get_metric(comparison["metric"]).higher_is_better else 1
         return comparison["role"] != "chosen", sign * comparison["mean"]
 
-    kept = {comparison["arm"] for comparison in sorted(comparisons, key=rank)[:MAX_FOREST_ARMS]}
-    return [comparison for comparison in comparisons if comparison["arm"] in kept]
+    shown = {comparison["arm"] for comparison in sorted(comparisons, key=rank)[:MAX_FOREST_ARMS]}
+    return [comparison for comparison in comparisons if comparison["arm"] in shown]
 
 
 def _describe_changes(comparisons: list[experiment_dir.Record], key: str) -> str:

@@ -153,12 +153,12 @@ def tabulate_quality(quality: Mapping[str, float]) -> list[dict[str, Any]]:
 
 def tabulate_classes(quality: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return the KID of each class that has one, the worst first: ``class`` and ``kid``, as it is written."""
-    found = []
+    rows = []
     for key, value in quality.items():
         name = parse_name(key)
         if name and name.of_class is not None and name.metric.key == "kid" and name.split == "train":
-            found.append((value, name.of_class, _format_cell(quality, name.metric, key)))
-    return [{"class": of_class, "kid": cell} for _, of_class, cell in sorted(found, reverse=True)]
+            rows.append((value, name.of_class, _format_cell(quality, name.metric, key)))
+    return [{"class": of_class, "kid": cell} for _, of_class, cell in sorted(rows, reverse=True)]
 
 
 def describe_protocol(quality: Mapping[str, float]) -> str:

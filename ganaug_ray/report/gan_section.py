@@ -108,7 +108,7 @@ def collect_images(
     closest_pairs, _ = _clear_gaps(gan, "closest_pairs.png", image_size)
     return {
         "real": real,
-        "snapshots": [(at, encode_tiles(drawn, GRID_COLUMNS)) for at, (drawn, _) in grids.items()],
+        "snapshots": [(step, encode_tiles(drawn, GRID_COLUMNS)) for step, (drawn, _) in grids.items()],
         "snapshot_rows": _name_rows(rows, classes) if record["conditional"] else [],
         "shown_step": step,
         "shown_number": list(grids).index(step) if grids else 0,

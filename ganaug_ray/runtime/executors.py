@@ -1,6 +1,6 @@
 """Calls a function on many items in parallel: in processes of this machine, or on all machines of a cluster.
 
-Both ways give the results in the order of the things, hold few of them at a time, and pass errors on as they are.
+Both ways give the results in the order of the items, hold few of them at a time, and pass errors on as they are.
 """
 
 import multiprocessing
@@ -23,8 +23,8 @@ from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime import hardware
 from ganaug_ray.runtime.resources import StageResources
 
-MAX_SERIAL_THINGS = 4  # things are done sooner in this process than another process starts
-QUEUED_THINGS_PER_WORKER = 4  # things a worker has before it, so that it never waits for the next
+MAX_SERIAL_ITEMS = 4  # so few are done sooner in this process than another one starts
+QUEUED_ITEMS_PER_WORKER = 4  # that wait for a worker, so that it never waits for the next
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,13 +33,13 @@ R = TypeVar("R")
 class Executor(Protocol):
     """A function that calls another one on each item of a sequence; both, items and results must be picklable."""
 
-    def __call__(self, function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+    def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Yield the results, in the order of the items."""
 
 
-def map_serially(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+def map_serially(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Call a function on each item in this process, one after another."""
-    return map(function, things)
+    return map(function, items)
 
 
 @contextmanager
@@ -65,18 +65,18 @@ class _LazyProcessPool:
         self._cores = cores
         self._pool: ProcessPoolExecutor | None = None
 
-    def __call__(self, function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
-        if not self._is_worth_processes(len(things)):
-            return map_serially(function, things)
+    def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        if not self._is_worth_processes(len(items)):
+            return map_serially(function, items)
         pool = self._get_pool()
         return _yield_in_order(
-            things, lambda thing: pool.submit(function, thing), Future.result, self._cores * QUEUED_THINGS_PER_WORKER
+            items, lambda item: pool.submit(function, item), Future.result, self._cores * QUEUED_ITEMS_PER_WORKER
         )
 
-    def _is_worth_processes(self, things: int) -> bool:
-        if self._cores == 1 or not things:
+    def _is_worth_processes(self, items: int) -> bool:
+        if self._cores == 1 or not items:
             return False
-        return self._pool is not None or things > MAX_SERIAL_THINGS
+        return self._pool is not None or items > MAX_SERIAL_ITEMS
 
     def _get_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
@@ -120,7 +120,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def map_on_cluster(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+def map_on_cluster(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Call a function on each item, as Ray tasks on the cluster that this process is connected to."""
     import ray
 
@@ -132,9 +132,9 @@ def map_on_cluster(function: Callable[[T], R], things: Sequence[T]) -> Iterator[
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
 
-    window = QUEUED_THINGS_PER_WORKER * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    window = QUEUED_ITEMS_PER_WORKER * max(1, int(ray.cluster_resources().get("CPU", 1)))
     function_ref = ray.put(function)  # it may have much bound to it
-    return _yield_in_order(things, lambda thing: call.remote(function_ref, thing), result, window)
+    return _yield_in_order(items, lambda item: call.remote(function_ref, item), result, window)
 
 
 def call_on_device(function: Callable[..., R], arguments: tuple[Any, ...], reserved: StageResources) -> R:
@@ -167,16 +167,16 @@ def _call_on_reserved_device(function: Callable[..., R], arguments: tuple[Any, .
     return function(*arguments, cluster.get_reserved_device())
 
 
-def _call_function(function: Callable[[T], R], thing: T) -> R:
-    return function(thing)
+def _call_function(function: Callable[[T], R], item: T) -> R:
+    return function(item)
 
 
 def _yield_in_order(
-    things: Sequence[T], submit: Callable[[T], Any], result: Callable[[Any], R], window: int
+    items: Sequence[T], submit: Callable[[T], Any], result: Callable[[Any], R], window: int
 ) -> Iterator[R]:
     waiting: deque[Any] = deque()
-    for thing in things:
-        waiting.append(submit(thing))
+    for item in items:
+        waiting.append(submit(item))
         if len(waiting) >= window:
             yield result(waiting.popleft())
     while waiting:

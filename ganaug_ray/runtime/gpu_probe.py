@@ -26,11 +26,11 @@ def find_gpu_fault(declared: int) -> str:
         return _find_apple_gpu_fault()
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # as Ray hides them from a task that reserves none
         del os.environ["CUDA_VISIBLE_DEVICES"]
-    seen = 0
+    gpus = 0
     try:
         torch.cuda.init()
-        seen = torch.cuda.device_count()
-        for number in range(seen):
+        gpus = torch.cuda.device_count()
+        for number in range(gpus):
             try:
                 _run_kernel(f"cuda:{number}")
             except RuntimeError as error:
@@ -38,10 +38,10 @@ def find_gpu_fault(declared: int) -> str:
                     raise
     except (RuntimeError, AssertionError) as error:  # AssertionError: of a torch that was built without CUDA
         return explain_cuda_error(str(error), torch.__version__, torch.version.cuda)
-    if seen < declared:
+    if gpus < declared:
         return (
-            f"Ray declares {format_count(declared, 'GPU')} there, but torch sees {seen}; start Ray with --num-gpus "
-            f"{seen}, or see why nvidia-smi does not list the others"
+            f"Ray declares {format_count(declared, 'GPU')} there, but torch sees {gpus}; start Ray with --num-gpus "
+            f"{gpus}, or see why nvidia-smi does not list the others"
         )
     return ""
 

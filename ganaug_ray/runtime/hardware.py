@@ -55,18 +55,18 @@ class Hardware:
         return cls((NodeResources(cpus, gpus),))
 
     @classmethod
-    def from_ray(cls, nodes: Iterable[Mapping[str, float]], most: Mapping[str, float]) -> Hardware:
+    def from_ray(cls, nodes: Iterable[Mapping[str, float]], limits: Mapping[str, float]) -> Hardware:
         """Return the hardware of a cluster.
 
         Args:
             nodes: the resources of each, in Ray's words.
-            most: of each resource, what the cluster has or can grow to.
+            limits: of each resource, what the cluster has or can grow to.
         """
-        there = tuple(NodeResources.from_ray(node) for node in nodes)
-        limits = NodeResources.from_ray(most)
-        missing_cpus = limits.cpus - sum(node.cpus for node in there)
-        missing_gpus = limits.gpus - sum(node.gpus for node in there)
-        return cls(there, NodeResources(max(0.0, missing_cpus), max(0.0, missing_gpus)))
+        present_nodes = tuple(NodeResources.from_ray(node) for node in nodes)
+        in_all = NodeResources.from_ray(limits)
+        missing_cpus = in_all.cpus - sum(node.cpus for node in present_nodes)
+        missing_gpus = in_all.gpus - sum(node.gpus for node in present_nodes)
+        return cls(present_nodes, NodeResources(max(0.0, missing_cpus), max(0.0, missing_gpus)))
 
     @property
     def cpus(self) -> float:

@@ -74,7 +74,7 @@ def choose_gpu_share(parameters: int, batch_size: int, image_size: int) -> float
     (0.25, 0.5, 1.0)
     """
     load = parameters * batch_size * image_size
-    return next((share for most, share in GPU_SHARES if load <= most), 1.0)
+    return next((share for max_load, share in GPU_SHARES if load <= max_load), 1.0)
 
 
 @dataclass(frozen=True)

@@ -51,13 +51,13 @@ class DrainWatch:
 
     def __init__(self) -> None:
         self._node = ray.get_runtime_context().get_node_id()
-        self._asked = -math.inf
+        self._asked_at = -math.inf
         self._leaving = False
 
     def __call__(self) -> bool:
         """Return whether that is so; the cluster is asked every five seconds at most, and the log gets a line."""
-        if not self._leaving and time.monotonic() - self._asked >= DRAIN_CHECK_INTERVAL_S:
-            self._asked = time.monotonic()
+        if not self._leaving and time.monotonic() - self._asked_at >= DRAIN_CHECK_INTERVAL_S:
+            self._asked_at = time.monotonic()
             self._leaving = self._node in state.get_draining_nodes()
             if self._leaving:
                 logger.info("this node will be removed soon: writing a checkpoint")

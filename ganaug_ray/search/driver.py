@@ -104,7 +104,7 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
         words += ", and one without synthetic images"
     pipeline.terminal.print_stage_line("search", "note", f"{words}, {at_once} at a time")
 
-    def ended(trial: Trial) -> None:
+    def report_failure(trial: Trial) -> None:
         if trial.status == "failed":
             pipeline.terminal.print_stage_line("search", "note", f"trial {trial.trial} failed: {trial.reason}")
 
@@ -116,7 +116,7 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
         lambda text: pipeline.terminal.print_stage_line("search", "note", text),
     )
     with pipeline.terminal.show_progress("search", lambda: _measure_progress(plan, ledger, max_trials)):
-        run_trials(plan, ledger, max_trials, at_once, need, ended, trackers)
+        run_trials(plan, ledger, max_trials, at_once, need, report_failure, trackers)
     trials = list(ledger.trials.values())
     if not ledger.unfinished_trials:
         pbt.delete_handovers(plan.folder / "trials")
@@ -156,9 +156,9 @@ def _claim_folder(plan: SearchPlan) -> None:
     if plan.folder.has_file(IDENTITY_FILE):
         stored = plan.folder.read_json(IDENTITY_FILE)
         if stored["fingerprint"] != identity["fingerprint"]:
-            what = "space" if stored["space"] != identity["space"] else "job"
+            difference = "space" if stored["space"] != identity["space"] else "job"
             raise UserError(
-                f"{plan.folder}: holds a search with another {what}; give another --out, or remove that folder"
+                f"{plan.folder}: holds a search with another {difference}; give another --out, or remove that folder"
             )
     plan.folder.create().write_json(IDENTITY_FILE, identity)
 

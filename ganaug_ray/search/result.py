@@ -170,8 +170,8 @@ def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Tria
         against = f"; without synthetic images {metric.format_with_unit(baseline.looks[-1].value)}"
     trainings = len(plan.split_seed_pairs)
     sign = "minus" if metric.higher_is_better else "plus"
-    what = f"{metric.name} on validation, {sign} its standard error over {trainings} trainings"
-    return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({what})"
+    score = f"{metric.name} on validation, {sign} its standard error over {trainings} trainings"
+    return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({score})"
 
 
 def _format_value(value: Any) -> str:

@@ -120,14 +120,16 @@ def load_space(path: Path, kind: SearchKind, job: Job) -> SearchSpace:
     if not isinstance(distributions, dict) or not distributions:
         raise UserError(f"{path}: space: expected keys of the job, each with a distribution")
     dimensions: list[Dimension] = []
-    for key, given in distributions.items():
-        dimensions.append(_read_dimension(f"{path}: {key}", str(key), given, kind, job, dimensions))
+    for key, distribution in distributions.items():
+        dimensions.append(_read_dimension(f"{path}: {key}", str(key), distribution, kind, job, dimensions))
     space = _build_space(path, kind, job, dimensions)
     _check_combinations(path, space, job)
     return space
 
 
-def _read_dimension(where: str, key: str, given: Any, kind: SearchKind, job: Job, before: list[Dimension]) -> Dimension:
+def _read_dimension(
+    where: str, key: str, content: Any, kind: SearchKind, job: Job, before: list[Dimension]
+) -> Dimension:
     section, _, field = key.partition(".")
     if section != SECTION_BY_KIND[kind] or not field:
         such = {"gan": "gan.lr", "mix": "augment.ratio", "classifier": "classifier.lr"}[kind]
@@ -141,9 +143,9 @@ def _read_dimension(where: str, key: str, given: Any, kind: SearchKind, job: Job
             f"{where}: cannot be searched: schedule {job.classifier.schedule} makes the learning rate depend on the "
             "length, so no training shows a shorter one; set it in the job"
         )
-    if not isinstance(given, Mapping):
+    if not isinstance(content, Mapping):
         raise UserError(f"{where}: expected a distribution, such as {{choice: [...]}} or {{uniform: [0, 1]}}")
-    names = [name for name in given if name != "when"]
+    names = [name for name in content if name != "when"]
     if len(names) != 1 or names[0] not in DISTRIBUTIONS:
         close = difflib.get_close_matches(str(names[0]), DISTRIBUTIONS, 1) if names else []
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -152,43 +154,43 @@ def _read_dimension(where: str, key: str, given: Any, kind: SearchKind, job: Job
             f"{', '.join(DISTRIBUTIONS)}{hint}"
         )
     distribution = names[0]
-    values = _read_values(where, distribution, given[distribution])
+    values = _read_values(where, distribution, content[distribution])
     if key == "augment.classes" and "gaining" in values:
         raise UserError(f"{where}: gaining compares other arms, and a trial has none; give it to an arm of the job")
     file = where.rpartition(":")[0]
     for value in values:  # alone, so that the message is clear
         apply_settings(job, {key: value}, file, check_network)
-    return Dimension(key, distribution, values, _read_condition(where, given.get("when", {}), before))
+    return Dimension(key, distribution, values, _read_condition(where, content.get("when", {}), before))
 
 
-def _read_values(where: str, distribution: str, given: Any) -> tuple[Any, ...]:
-    if not isinstance(given, list):
+def _read_values(where: str, distribution: str, content: Any) -> tuple[Any, ...]:
+    if not isinstance(content, list):
         raise UserError(f"{where}: {distribution}: expected a list")
     if distribution == "choice":
-        if not given or any(given.count(value) > 1 for value in given):
-            raise UserError(f"{where}: choice {given}: expected one value or more, each once")
-        return tuple(given)
-    numbers = [value for value in given if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(given) != 2 or len(numbers) != 2 or not all(map(math.isfinite, numbers)) or numbers[0] >= numbers[1]:
-        raise UserError(f"{where}: {distribution} {given}: expected two numbers, the lower one first")
+        if not content or any(content.count(value) > 1 for value in content):
+            raise UserError(f"{where}: choice {content}: expected one value or more, each once")
+        return tuple(content)
+    numbers = [value for value in content if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(content) != 2 or len(numbers) != 2 or not all(map(math.isfinite, numbers)) or numbers[0] >= numbers[1]:
+        raise UserError(f"{where}: {distribution} {content}: expected two numbers, the lower one first")
     if distribution == "integers" and not all(isinstance(value, int) for value in numbers):
-        raise UserError(f"{where}: integers {given}: expected two whole numbers")
+        raise UserError(f"{where}: integers {content}: expected two whole numbers")
     if distribution == "log_uniform" and numbers[0] <= 0:
-        raise UserError(f"{where}: log_uniform {given}: expected two numbers above 0")
+        raise UserError(f"{where}: log_uniform {content}: expected two numbers above 0")
     return tuple(numbers)
 
 
-def _read_condition(where: str, given: Any, before: list[Dimension]) -> dict[str, tuple[Any, ...]]:
-    if not isinstance(given, Mapping):
+def _read_condition(where: str, condition_content: Any, before: list[Dimension]) -> dict[str, tuple[Any, ...]]:
+    if not isinstance(condition_content, Mapping):
         raise UserError(f"{where}: when: expected keys with lists of values")
     condition = {}
-    for key, values in given.items():
-        other = next((dimension for dimension in before if dimension.key == key), None)
-        if other is None:
+    for key, values in condition_content.items():
+        condition_dimension = next((dimension for dimension in before if dimension.key == key), None)
+        if condition_dimension is None:
             raise UserError(f"{where}: when: {key} is not a key above this one")
         values = tuple(values) if isinstance(values, list) else (values,)
         for value in values:
-            if other.distribution != "choice" or value not in other.values:
+            if condition_dimension.distribution != "choice" or value not in condition_dimension.values:
                 raise UserError(f"{where}: when: {key} is never {value!r}")
         condition[str(key)] = values
     return condition

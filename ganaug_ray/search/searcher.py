@@ -25,7 +25,7 @@ class OptunaSearcher(Searcher):
         plan: of the search.
         ledger: of its trials.
         max_trials: new and old trials in all, without the baseline; None: as long as it lasts.
-        ended: called with every trial that has ended.
+        on_end: called with every trial that has ended.
         trackers: told of all of it.
     """
 
@@ -34,14 +34,14 @@ class OptunaSearcher(Searcher):
         plan: SearchPlan,
         ledger: Ledger,
         max_trials: int | None,
-        ended: Callable[[Trial], None],
+        on_end: Callable[[Trial], None],
         trackers: Sequence[Tracker] = (),
     ) -> None:
         super().__init__(metric="value", mode=plan.direction)
         self._plan = plan
         self._ledger = ledger
-        self._most = max_trials
-        self._ended = ended
+        self._max_trials = max_trials
+        self._on_end = on_end
         self._trackers = trackers
         self._waiting = list(ledger.unfinished_trials)
         self._running: dict[str, Trial] = {}
@@ -65,7 +65,7 @@ class OptunaSearcher(Searcher):
         trials = self._ledger.trials
         if self._plan.has_baseline and BASELINE_TRIAL not in trials:
             return self._start_trial(BASELINE_TRIAL, {"augment.ratio": 0.0})
-        if self._most is not None and len(trials.keys() - {BASELINE_TRIAL}) >= self._most:
+        if self._max_trials is not None and len(trials.keys() - {BASELINE_TRIAL}) >= self._max_trials:
             return None
         number = self._ledger.allocate_number()
         settings = self._proposer.propose(number, [trial.settings for trial in trials.values()])
@@ -98,7 +98,7 @@ class OptunaSearcher(Searcher):
         self._record_outcome(trial)
         for tracker in self._trackers:
             tracker.end_trial(trial.trial, trial.status, trial.reason)
-        self._ended(trial)
+        self._on_end(trial)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles what it is given, to go on from it some day; a search does from its ledger."""

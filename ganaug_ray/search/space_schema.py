@@ -51,15 +51,15 @@ def build_space_schema() -> Schema:
 def _list_searchable(job: Schema, node: Schema, prefix: str) -> Schema:
     """Map the dotted key of each setting below a section to the schema of its distribution."""
     section = job["$defs"][node["$ref"].rpartition("/")[2]]
-    found: Schema = {}
+    schemas: Schema = {}
     for name, setting in section["properties"].items():
         if name in UNSEARCHABLE_FIELDS:
             continue
         if "$ref" in setting:
-            found |= _list_searchable(job, setting, f"{prefix}{name}.")
+            schemas |= _list_searchable(job, setting, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = _build_distribution(setting)
-    return found
+            schemas[f"{prefix}{name}"] = _build_distribution(setting)
+    return schemas
 
 
 def _build_distribution(setting: Schema) -> Schema:

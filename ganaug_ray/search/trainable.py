@@ -99,21 +99,21 @@ def run_trial(plan: SearchPlan, trial: str, settings: Settings, runner: TrialRun
 
 def read_results(plan: SearchPlan, folder: Folder) -> list[IntermediateResult]:
     """Return the measurements of a trial so far, from the content of its folder."""
-    reached: list[IntermediateResult] = []
+    results: list[IntermediateResult] = []
     if plan.space.kind == "gan":
         for row in metrics_log.read_metrics(folder):
             name = _find_objective_name(plan, row)
             if name is not None:
-                reached.append(IntermediateResult(row["step"], row[name]))
-        return reached
+                results.append(IntermediateResult(row["step"], row[name]))
+        return results
     scores: list[float] = []
     for split, seed in plan.split_seed_pairs:
         model = folder / f"split-{split}-seed-{seed}"
         if ModelRecord.find(model) is None:
             break
         scores.append(score_on_validation(plan.run, model, plan.objective))
-        reached.append(IntermediateResult(len(scores), compute_cautious_mean(scores, plan.direction), scores[-1]))
-    return reached
+        results.append(IntermediateResult(len(scores), compute_cautious_mean(scores, plan.direction), scores[-1]))
+    return results
 
 
 def count_steps(plan: SearchPlan, folder: Folder) -> int:

@@ -81,7 +81,7 @@ def run_trials(
     max_trials: int | None,
     at_once: int,
     need: StageResources,
-    ended: Callable[[Trial], None],
+    on_end: Callable[[Trial], None],
     trackers: Sequence[Tracker] = (),
 ) -> None:
     """Run trials until the budget is spent, and log each of them.
@@ -92,7 +92,7 @@ def run_trials(
         max_trials: trials in all; None: until the hours are over.
         at_once: trials side by side.
         need: of each.
-        ended: called with every trial that has ended.
+        on_end: called with every trial that has ended.
         trackers: told of all of it.
 
     Raises:
@@ -102,7 +102,7 @@ def run_trials(
     seconds_left = None if hours is None else hours * 3600 - ledger.seconds
     if seconds_left is not None and seconds_left <= 0:
         return
-    chooser = OptunaSearcher(plan, ledger, max_trials, ended, trackers)
+    chooser = OptunaSearcher(plan, ledger, max_trials, on_end, trackers)
     # Tune's own state only serves this call; a search goes on from the ledger.
     state = plan.folder / f".ray-tune-{uuid.uuid4().hex[:8]}"
     driver_gpus = need.gpus

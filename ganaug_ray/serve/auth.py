@@ -54,12 +54,12 @@ class Keyring:
             if _parse_host(host) not in LOOPBACK_HOSTS:
                 raise ProblemError(421, "this server answers on localhost only, since it has no API key")
             return
-        given = headers.get(b"x-api-key", b"")
+        sent_key = headers.get(b"x-api-key", b"")
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if not given and scheme.lower() == b"bearer":
-            given = token.strip()
+        if not sent_key and scheme.lower() == b"bearer":
+            sent_key = token.strip()
         # Every key is compared, so that the time taken tells nothing.
-        if not sum(hmac.compare_digest(given, key) for key in self._keys):
+        if not sum(hmac.compare_digest(sent_key, key) for key in self._keys):
             raise ProblemError(
                 401,
                 "no API key, or an unknown one; send one as `X-API-Key: KEY` or `Authorization: Bearer KEY`",

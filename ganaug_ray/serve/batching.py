@@ -38,7 +38,7 @@ class Batcher(Generic[Job, Result]):
         self, work: Callable[[Sequence[Job]], Sequence[Result | Exception]], max_size: int, threads: int = 1
     ) -> None:
         self._work = work
-        self._most = max_size
+        self._max_size = max_size
         self._free = threads
         self._threads = ThreadPoolExecutor(threads, "batch")
         self._waiting: deque[tuple[Job, int, asyncio.Future[Result]]] = deque()
@@ -60,7 +60,7 @@ class Batcher(Generic[Job, Result]):
         """See to it that what waits is started: next turn of the loop, or when it was held back long enough."""
         if not self._free or not self._waiting:
             return
-        soon = self._held < MIN_HOLD_BACK_S or self._sizes >= self._most
+        soon = self._held < MIN_HOLD_BACK_S or self._sizes >= self._max_size
         if self._planned is not None:
             if self._soon or not soon:
                 return
@@ -81,7 +81,7 @@ class Batcher(Generic[Job, Result]):
     def _take_batch(self) -> list[tuple[Job, asyncio.Future[Result]]]:
         batch: list[tuple[Job, asyncio.Future[Result]]] = []
         total = 0
-        while self._waiting and (not batch or total + self._waiting[0][1] <= self._most):
+        while self._waiting and (not batch or total + self._waiting[0][1] <= self._max_size):
             job, size, future = self._waiting.popleft()
             self._sizes -= size
             if not future.done():  # its caller may have gone

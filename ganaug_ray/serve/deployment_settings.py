@@ -18,8 +18,8 @@ class DeploymentSettings:
         needs_key: no replica starts without a key; for what listens to more than its own machine.
         tls: whether it is to be had by https alone; no replica starts behind HAProxy, which would answer without.
         limits: of a replica.
-        least: replicas; 0 lets an idle deployment end them all.
-        most: replicas.
+        min_replicas: replicas; 0 lets an idle deployment end them all.
+        max_replicas: replicas.
         cpus: threads of a replica.
         gpus: of a replica.
         alone: on a Ray of this machine only, which no other may reach.
@@ -34,8 +34,8 @@ class DeploymentSettings:
     needs_key: bool = True
     tls: bool = False
     limits: dict[str, float] = field(default_factory=lambda: asdict(RequestLimits()))
-    least: int = 1
-    most: int = 1
+    min_replicas: int = 1
+    max_replicas: int = 1
     cpus: float = 1
     gpus: float = 0
     alone: bool = False

@@ -56,17 +56,17 @@ def _find_pairs(classifier: Classifier, images_NHWC: np.ndarray) -> list[tuple[s
 
     Of those that run once alone: what is used twice may be followed by something else the other time.
     """
-    made: dict[int, tuple[str, torch.Tensor]] = {}  # the tensors are kept, so that each has an id of its own
+    conv_outputs: dict[int, tuple[str, torch.Tensor]] = {}  # the tensors are kept, so that each has an id of its own
     pairs: list[tuple[str, str]] = []
     runs: Counter[str] = Counter()
 
     def make_hook(name: str) -> Any:
-        def hook(layer: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             runs[name] += 1
             if isinstance(layer, nn.Conv2d):
-                made[id(output)] = name, output
-            elif id(given[0]) in made:
-                pairs.append((made[id(given[0])][0], name))
+                conv_outputs[id(output)] = name, output
+            elif id(inputs[0]) in conv_outputs:
+                pairs.append((conv_outputs[id(inputs[0])][0], name))
 
         return hook
 

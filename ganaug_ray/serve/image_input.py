@@ -21,14 +21,14 @@ class RequestImage:
     Args:
         content: the bytes of an image file.
         name: as the caller calls it.
-        most_pixels: a larger one is refused before it is decoded.
+        max_pixels: a larger one is refused before it is decoded.
     """
 
-    def __init__(self, content: bytes, name: str, most_pixels: int) -> None:
+    def __init__(self, content: bytes, name: str, max_pixels: int) -> None:
         self.content = content
         self.name = name
-        self._most = most_pixels
-        self._made: tuple[tuple[object, ...], np.ndarray] | None = None
+        self._max_pixels = max_pixels
+        self._preprocessed: tuple[tuple[object, ...], np.ndarray] | None = None
 
     @property
     def is_small(self) -> bool:
@@ -41,10 +41,10 @@ class RequestImage:
         Raises:
             ProblemError: no image, a damaged one, or a larger one than allowed.
         """
-        if self._made is None or self._made[0] != model.input:
-            decoded_image = decode_image(self.content, self.name, self._most, model.record)
-            self._made = model.input, model.classifier.preprocess(decoded_image.image)
-        return self._made[1]
+        if self._preprocessed is None or self._preprocessed[0] != model.input:
+            decoded_image = decode_image(self.content, self.name, self._max_pixels, model.record)
+            self._preprocessed = model.input, model.classifier.preprocess(decoded_image.image)
+        return self._preprocessed[1]
 
 
 class RequestPixels:
@@ -66,10 +66,10 @@ class RequestPixels:
         return self.images_NHWC
 
 
-def decode_image(content: bytes, name: str, most_pixels: int, model: ModelSpec) -> images.DecodedImage:
+def decode_image(content: bytes, name: str, max_pixels: int, model: ModelSpec) -> images.DecodedImage:
     """Decode an image. Raises ProblemError, which begins with ``name``, if it is none or too large."""
     try:
-        return images.decode(content, model.image_size, most_pixels, model.value_range)
+        return images.decode(content, model.image_size, max_pixels, model.value_range)
     except images.UnreadableError as error:
         explanation = _explain_refusal(error, content)
         sentence = f"{name}: {error.reason}" + (f" ({explanation})" if explanation else "")

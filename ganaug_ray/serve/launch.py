@@ -99,10 +99,12 @@ def serve_model(
     if config is None:
         hardware = read_local_hardware()
         replica_gpus = serve_config.choose_gpus(gpus, hardware)
-        least, most = serve_config.choose_replicas(bounds, hardware, cpus, replica_gpus)
+        min_replicas, max_replicas = serve_config.choose_replicas(bounds, hardware, cpus, replica_gpus)
     else:  # what a cluster has, its machines know
         replica_gpus = gpus or 0
-        least, most = serve_config.choose_replicas(bounds, Hardware.of_one_machine(os.cpu_count() or 1), cpus)
+        min_replicas, max_replicas = serve_config.choose_replicas(
+            bounds, Hardware.of_one_machine(os.cpu_count() or 1), cpus
+        )
     if key_file is not None:
         key_file = str(expand_home(key_file).absolute())
     settings = DeploymentSettings(
@@ -112,8 +114,8 @@ def serve_model(
         is_open or config is not None,  # on a cluster replicas listen to other machines, whatever the proxy's host
         where.certificate is not None,
         vars(RequestLimits.from_settings(limits or [])),
-        least,
-        most,
+        min_replicas,
+        max_replicas,
         cpus,
         replica_gpus,
         alone=config is None,

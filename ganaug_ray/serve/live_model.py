@@ -107,7 +107,7 @@ class LiveModel:
         address: of the folder.
         name: what it is called; absent: as ``choose_name``.
         device: where it runs.
-        beside: of a candidate, the champion. One of another registry is called by its hash, since that registry's
+        champion: of a candidate, the champion. One of another registry is called by its hash, since that registry's
             numbers are not the champion's.
 
     Raises:
@@ -115,14 +115,14 @@ class LiveModel:
     """
 
     def __init__(
-        self, address: str, name: str | None = None, device: str = "cpu", beside: LiveModel | None = None
+        self, address: str, name: str | None = None, device: str = "cpu", champion: LiveModel | None = None
     ) -> None:
         folder = Folder.from_uri(address)
         self._registry = model_registry.find_registry(folder)
-        self._beside = beside
+        self._champion = champion
         self._name = name or choose_name(address)
         self._device = device
-        self._seen = self._read_champion()
+        self._champion_content = self._read_champion()
         self._complaint = ""
         self._stop = threading.Event()
         self.current = self._load_version(model_registry.resolve_model(address))
@@ -132,7 +132,7 @@ class LiveModel:
 
     def _load_version(self, folder: Folder) -> ModelVersion:
         model = load_version(folder, self._name, self._device)
-        if self._beside is not None and not self._beside.has_version(folder):
+        if self._champion is not None and not self._champion.has_version(folder):
             return replace(model, version=model.record.hash)
         if self._registry is None:
             return model
@@ -148,7 +148,7 @@ class LiveModel:
         assert self._registry is not None, "a model folder has no other version"
         try:
             content = self._read_champion()
-            if content == self._seen:
+            if content == self._champion_content:
                 return False
             version = self._load_version(model_registry.find_champion_model(self._registry))
         except (UserError, SafetensorError, OSError, ValueError, KeyError) as error:
@@ -158,7 +158,7 @@ class LiveModel:
                 )
             self._complaint = str(error)
             return False
-        self._seen = content
+        self._champion_content = content
         self._complaint = ""
         self.current = version
         logger.info("version %s answers from now on", version.version)

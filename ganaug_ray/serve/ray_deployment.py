@@ -102,7 +102,7 @@ def _build_trial(
     candidate = None
     shelf = None
     if rollout := Rollout.from_options(settings.shadow, settings.canary):
-        candidate = Candidate(rollout, LiveModel(rollout.address, champion.current.name, device, beside=champion))
+        candidate = Candidate(rollout, LiveModel(rollout.address, champion.current.name, device, champion=champion))
         candidate.model.start_watching()
     if settings.feedback is not None:
         shelf = FeedbackStore(Folder.from_uri(settings.feedback), champion.current.classifier.classes)
@@ -139,8 +139,8 @@ def application(settings: dict[str, Any]) -> serve.Application:
         max_queued_requests=waiting + 64,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY_AFTER_S),
         autoscaling_config=AutoscalingConfig(
-            min_replicas=deployment_settings.least,
-            max_replicas=deployment_settings.most,
+            min_replicas=deployment_settings.min_replicas,
+            max_replicas=deployment_settings.max_replicas,
             target_ongoing_requests=TARGET_REQUESTS,
             # Serve's own pace, told every 10 s of a mean over 30, would leave a rush waiting for most of a minute.
             metrics_interval_s=2,

@@ -163,8 +163,8 @@ def _begins_with_boundary(content: bytes, boundary: bytes) -> bool:
 class _FormParser:
     """Takes a form apart; starlette's own parser would write every part to a temporary file."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_parts: int) -> None:
+        self._max_parts = max_parts
         # Of the header that is being read.
         self._name = b""
         self._value = b""
@@ -183,8 +183,8 @@ class _FormParser:
         }
 
     def _begin_part(self) -> None:
-        if len(self.parts) == self._most:
-            raise ProblemError(413, f"more than {self._most} parts in a form")
+        if len(self.parts) == self._max_parts:
+            raise ProblemError(413, f"more than {self._max_parts} parts in a form")
         self.parts.append(("", "", bytearray()))
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:

@@ -101,9 +101,9 @@ def parse_replicas(text: str) -> tuple[int, int] | None:
     """
     if not text:
         return None
-    least, _, most = text.partition(":")
+    lower, _, upper = text.partition(":")
     with suppress(ValueError):
-        bounds = int(least), int(most or least)
+        bounds = int(lower), int(upper or lower)
         if 0 <= bounds[0] <= bounds[1] and bounds[1] > 0:
             return bounds
     raise UserError(f"--replicas {text}: expected a number, such as 2, or a range, such as 1:8")
@@ -169,7 +169,7 @@ def choose_replicas(
 
 def count_cpus(settings: DeploymentSettings) -> int:
     """Return how many CPUs a local Ray must declare for all replicas to fit."""
-    return max(os.cpu_count() or 1, int(settings.most * settings.cpus + 0.999))
+    return max(os.cpu_count() or 1, int(settings.max_replicas * settings.cpus + 0.999))
 
 
 def start_serve(settings: DeploymentSettings, where: ListenAddress) -> str:

@@ -76,7 +76,7 @@ def draw_gan_charts(logs: Sequence[TrainingLog]) -> list[Chart]:
     for key in sorted(_list_figures(logs) - paired):
         if not key.endswith("_std"):
             chart = _draw_chart(name_figure(key), [("", curve) for curve in _extract(logs, key)])
-            charts += [replace(each, is_detail=not key.startswith("val_kid")) for each in chart]
+            charts += [replace(gan_chart, is_detail=not key.startswith("val_kid")) for gan_chart in chart]
     return charts
 
 

@@ -69,7 +69,7 @@ def choose_champion(
     if deciding is None:
         reason = f"{baseline} is the only arm that may ship" if len(outcomes) > 1 else f"{baseline} is the only arm"
     elif deciding.verdict == "helped":
-        reason = f"{arm} helped: {wording.describe_change(deciding)}"
+        reason = f"{arm} helped; {wording.describe_change(deciding)}"
     elif deciding.verdict == "hurt":
         reason = f"{deciding.arm} hurt"
     elif deciding.verdict == "no worthwhile gain":

@@ -117,12 +117,12 @@ def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
     for point in points:
         worth = point["worth"]
         beyond = {"more": "more than ", "less": "less than ", None: ""}[worth["beyond"]]
-        text = f"{point['per_class']} a class with {point['arm']} are worth {beyond}{worth['images']:.0f}"
+        text = f"{point['per_class']} with {point['arm']} do as well as {beyond}{worth['images']:.0f}"
         if worth["ci95"]:
             low, high = worth["ci95"]
             text += f" ({low:.0f} to {high:.0f})"
-        parts.append(text)
-    return f"Of real training images, {'; '.join(parts)}."
+        parts.append(f"{text} without")
+    return f"Of real training images a class, {'; '.join(parts)}."
 
 
 def _collect_repeats(verdict: VerdictRecord, arm: str) -> list[float]:
@@ -152,4 +152,4 @@ def describe_plot(learning_curve: Mapping[str, Any]) -> str:
         beside = 100 * point["ours"]["mean"]
         rows.append(f"{point['per_class']}: {without:.1f} and {beside:.1f}")
     name = get_metric(learning_curve["metric"]).name
-    return f"Test {name} in percent without and with synthetic images by real ones. {'; '.join(rows)}"
+    return f"Test {name} in percent, without and with synthetic images, by the number of real ones: {'; '.join(rows)}"

@@ -118,7 +118,9 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
     theirs = Classifier.load(champion, device)
     if set(ours.classes) != set(theirs.classes):
         unshared_classes = sorted(set(ours.classes) ^ set(theirs.classes))
-        raise UserError(f"{champion}: the champion has other classes (of one alone: {', '.join(unshared_classes[:5])})")
+        raise UserError(
+            f"{champion}: the champion has other classes (only one of the two has {', '.join(unshared_classes[:5])})"
+        )
     if theirs.spec.image_size > ours.spec.image_size:
         raise UserError(
             f"{champion}: the champion takes images of {theirs.spec.image_size} pixels, and here they are stored "
@@ -132,7 +134,7 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
         seen_ids.update(champion.read_table(SEEN_FILE)["id"].to_pylist())
     fresh = np.array([id_ not in seen_ids for id_ in our_images.ids])
     if not fresh.any():
-        raise UserError(f"{champion}: it was trained on or chosen by all test images of {run.root}; none is left")
+        raise UserError(f"{champion}: it has seen all test images of {run.root}, so none is left to compare on")
     champion_to_ours = np.array([ours.classes.index(name) for name in theirs.classes])
     ours_N = ours.predict_probabilities(our_images.images).argmax(1)[fresh]
     theirs_N = champion_to_ours[theirs.predict_probabilities(champion_images.images).argmax(1)][fresh]

@@ -44,7 +44,7 @@ def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
     test_ids = set().union(*test_sets)
     if len(test_ids) < sum(map(len, test_sets)):
         raise UserError(
-            "two splits test the same images: data.source changed, or ganaug did, between their preparations; give "
+            "two splits have test images in common: data.source or ganaug changed after the first was prepared; give "
             "another --out"
         )
     shares = [0.0]

@@ -142,7 +142,7 @@ def test_service_manifest_matches_ganaug_serve() -> None:
     """The service in the manifest is the one that ganaug serve would write."""
     embedded = yaml.safe_load(content("rayservice")["spec"]["serveConfigV2"])
     ServeDeploySchema.model_validate(embedded)
-    settings = DeploymentSettings("/shared/runs/digits", least=1, most=8, gpus=1)
+    settings = DeploymentSettings("/shared/runs/digits", min_replicas=1, max_replicas=8, gpus=1)
     assert embedded == yaml.safe_load(serve_config.render_config(settings, serve_config.ListenAddress("0.0.0.0", 8000)))
     assert asdict(settings)["needs_key"], "no replica without a key"
 

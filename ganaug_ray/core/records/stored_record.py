@@ -53,7 +53,7 @@ class StoredRecord(Part):
         try:
             content = folder.read_json(cls.FILE)
         except ValueError as error:
-            raise UserError(f"{folder / cls.FILE}: is no JSON ({error}); {REMEDY}") from None
+            raise UserError(f"{folder / cls.FILE}: is not JSON ({error}); {REMEDY}") from None
         return cls.check_content(content, str(folder / cls.FILE))
 
     @classmethod

@@ -58,7 +58,7 @@ def describe_given(config: DataConfig, usable: pa.Table, rejected: pa.Table) -> 
     if len(bare):
         sentences.append(
             f"{len(bare)} × no class in {_join_names(_list_splits(bare))}: these are left out, since such a folder "
-            "is no class; data.unlabelled can use them, and split: given needs a folder a class in each split"
+            "is not a class; data.unlabelled can use them, and split: given needs a folder a class in each split"
         )
     return sentences
 

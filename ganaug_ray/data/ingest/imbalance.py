@@ -61,4 +61,4 @@ def _refuse_unknown(name: str, classes: list[str]) -> None:
         hint = f"there are {', '.join(classes[:12])}"
         if close := difflib.get_close_matches(name, classes, n=3):
             hint = f"did you mean {' or '.join(close)}?"
-        raise UserError(f"data.imbalance.rare: found {name!r}, which is no class; {hint}")
+        raise UserError(f"data.imbalance.rare: found {name!r}, which is not a class; {hint}")

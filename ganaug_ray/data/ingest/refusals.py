@@ -49,12 +49,12 @@ def refuse_many_rejects(
         raise UserError(f"{where}: {_describe_contents(summary)}; expected folders or archives of images{example}")
     # A duplicate is a good image once too often: not a sign that the source is not what it should be. Neither is a
     # test set that was published without its labels.
-    bad = len(rejected) - reasons["duplicate"] - _count_held_out(rejected)
+    rejected_count = len(rejected) - reasons["duplicate"] - _count_held_out(rejected)
     total = len(usable) + len(rejected)
-    if bad > max_share * total:
+    if rejected_count > max_share * total:
         unusable = rejected.filter(pc.not_equal(rejected["reason"], "duplicate"))
         raise UserError(
-            f"{where}: {bad} of {total} images cannot be used ({summary}){_name_example(unusable)}; "
+            f"{where}: {rejected_count} of {total} images cannot be used ({summary}){_name_example(unusable)}; "
             f"mend them, or allow it with data.max_rejected (now {max_share:g})"
         )
 

@@ -43,9 +43,9 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
     return sentences
 
 
-def _describe_copies(n: int, one: str, many: str) -> str:
+def _describe_copies(n: int, noun: str, nouns: str) -> str:
     verb = "lies beside an image of the same name and was" if n == 1 else "lie beside images of the same name and were"
-    return f"{format_count(n, one, many)} {verb} passed over, since the images are used"
+    return f"{format_count(n, noun, nouns)} {verb} passed over, since the images are used"
 
 
 def describe_lost_classes(classes: Sequence[str], rejected: pa.Table) -> list[str]:
@@ -62,7 +62,7 @@ def describe_lost_classes(classes: Sequence[str], rejected: pa.Table) -> list[st
     sentences = []
     for label, reasons in sorted(reasons_by_label.items())[:MAX_PAIRS]:
         summary = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common())
-        sentences.append(f"no image of {label} can be used ({summary}), so it is no class")
+        sentences.append(f"no image of {label} can be used ({summary}), so it is not a class")
     return sentences
 
 

@@ -134,11 +134,12 @@ def _build_audited_source(tables: list[pa.Table], value_range: ValueRange | None
     records = pa.concat_tables(tables)
     tables.clear()
     is_image = pc.invert(pc.is_in(records["reason"], pa.array([REMARK, *PASSED_OVER])))
-    rest = records.filter(pc.invert(is_image)).select(["path", "reason", "detail"]).to_pylist()
-    passed_over = Counter(row["reason"] for row in rest if row["reason"] != REMARK)
-    sidecars = (row["path"] for row in rest if row["reason"] == SIDECAR)
+    passed_over_rows = records.filter(pc.invert(is_image)).select(["path", "reason", "detail"]).to_pylist()
+    passed_over = Counter(row["reason"] for row in passed_over_rows if row["reason"] != REMARK)
+    sidecars = (row["path"] for row in passed_over_rows if row["reason"] == SIDECAR)
     sidecar = next(filter(find_content_remedy, sidecars), "")
-    remarks = list(dict.fromkeys(row["detail"] for row in rest if row["reason"] == REMARK))  # once for all its shards
+    # Once for all shards of a source.
+    remarks = list(dict.fromkeys(row["detail"] for row in passed_over_rows if row["reason"] == REMARK))
     images = exact_duplicates.reject_copies(records.filter(is_image))
     if value_range and value_range.is_set and pc.unique(images["dtype"]).to_pylist() == [""]:
         remarks.append("data.value_range is not used: all images have plain 8 bits")

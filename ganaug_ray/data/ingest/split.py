@@ -126,7 +126,7 @@ class _SplitUnits:
     """What is dealt out whole, of one class: images, and groups of those that resemble each other.
 
     Args:
-        own: the rows that are to be dealt out, ascending, int64 [M].
+        class_rows: the rows that are to be dealt out, ascending, int64 [M].
         rows: of all classes.
         settled: where the group is that begins in a row, or UNASSIGNED, int8 [N].
 

@@ -84,10 +84,10 @@ def _refuse_unequal_classes(wide: pa.Table, low: float, high: float, where: str)
     apart = [row for row in rows if _has_own_scale(row["low_min"], row["high_max"], low, high)]
     if apart and len(apart) < len(rows):
         row = apart[0]
-        own = f"{row['low_min']:.6g} to {row['high_max']:.6g} (such as {row['path_min']})"
+        class_range = f"{row['low_min']:.6g} to {row['high_max']:.6g} (such as {row['path_min']})"
         raise UserError(
-            f"{where}: the classes seem to have several scales: all samples of {row['label']} are from {own}, those of "
-            f"others from {low:.6g} to {high:.6g}, so brightness alone would give it away; "
+            f"{where}: the classes seem to have several scales: all samples of {row['label']} are from {class_range}, "
+            f"those of others from {low:.6g} to {high:.6g}, so brightness alone would give it away; "
             f"bring all images to one scale, or, if they have one, {REMEDY}"
         )
 
@@ -103,8 +103,8 @@ def _list_scales(kind: str, dtypes: Sequence[str], is_signed: bool) -> list[tupl
     """List the usual scales, the narrowest first."""
     if kind == "float":
         return [(-1.0, 1.0)] if is_signed else [(0.0, 1.0)]
-    whole = [get_default_range(dtype) for dtype in dtypes]
-    widest = max(high for _, high in whole)
+    ranges = [get_default_range(dtype) for dtype in dtypes]
+    widest = max(high for _, high in ranges)
     if is_signed:
         scales = [(-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) for bits in INTEGER_BITS]
         return [*scales, (-widest - 1, widest)]

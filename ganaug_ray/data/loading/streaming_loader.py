@@ -63,10 +63,10 @@ def _read_endlessly(
             number += 1
         while skip:
             first = pieces.pop(0)
-            rest = first.rows[skip:]
+            rows_left = first.rows[skip:]
             skip = max(0, skip - len(first.rows))
-            if len(rest):
-                pieces.insert(0, ShardPiece(first.shards, rest))
+            if len(rows_left):
+                pieces.insert(0, ShardPiece(first.shards, rows_left))
         yield from reader(function, pieces)
 
 

@@ -138,8 +138,8 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str, wit
         labels = [usual]
     is_one_hot_guess = not labels
     if not labels:
-        rest = [name for name in names if name not in (image, split) and not ROW_NUMBERS.fullmatch(name.strip())]
-        labels = list(rest) if len(rest) > 1 else [None]
+        unnamed = [name for name in names if name not in (image, split) and not ROW_NUMBERS.fullmatch(name.strip())]
+        labels = list(unnamed) if len(unnamed) > 1 else [None]
     chosen = tuple(label for label in labels if label is not None)
     if image is None or len(chosen) < len(labels):
         expected = "image and label, or data.columns: {image: ..., label: ...} to name others"

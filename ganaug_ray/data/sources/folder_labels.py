@@ -81,10 +81,10 @@ class FolderLabels:
 
         It is part of a sentence: what was found, and what to do.
         """
-        found = self._tree.find_other_level()
-        if found is None:
+        levels = self._tree.find_other_level()
+        if levels is None:
             return None
-        inner, outer = found
+        inner, outer = levels
         *_, above, name = inner.split("/")
         return (
             f"found images in {inner} and in {outer}, so either {above} or {name} may be meant as a class; give "
@@ -124,9 +124,9 @@ class FolderLabels:
             return Label(None, (NO_CLASS, words))
         parts = folder.split("/")
         splits = [name_split(part) for part in parts]
-        split_at = next((at for at, split in enumerate(splits) if split), None)
+        split_at = next((depth for depth, split in enumerate(splits) if split), None)
         split = None if split_at is None else splits[split_at]
-        parents = ["/".join(parts[:at]) for at in range(len(parts))]
+        parents = ["/".join(parts[:depth]) for depth in range(len(parts))]
         for parent, name in zip(parents, parts, strict=True):
             if self._is_sidecar(parent, name):
                 return Label(None, (SIDECAR, f"lies in {name}, beside the images that it is about"), split)
@@ -135,11 +135,15 @@ class FolderLabels:
         divided = self._tree.find_divided(folder)
         if divided is not None:
             return Label(make_path_class(divided.rpartition("/")[2]), None, split)
-        for at in reversed(range(len(parts))):
-            if at != split_at and self._is_class(parents[at], parts[at], "".join(parts[at + 1 : at + 2])):
-                return Label(make_path_class(parts[at]), None, split)
+        for depth in reversed(range(len(parts))):
+            if depth != split_at and self._is_class(
+                parents[depth], parts[depth], "".join(parts[depth + 1 : depth + 2])
+            ):
+                return Label(make_path_class(parts[depth]), None, split)
         words = (
-            f"lies in {folder}, which names a split and no class" if split else f"lies in {folder}, which is no class"
+            f"lies in {folder}, which names a split, not a class"
+            if split
+            else f"lies in {folder}, which is not a class"
         )
         return Label(None, (NO_CLASS, words + self._remedy), split)
 

@@ -32,9 +32,9 @@ class FolderTree:
         self._divided: dict[str, bool] = {}
         for folder, images in self.folders.items():
             self._images_below[folder] += images
-            for at, letter in enumerate(folder):
+            for position, letter in enumerate(folder):
                 if letter == "/":
-                    self._images_below[folder[:at]] += images
+                    self._images_below[folder[:position]] += images
             while folder:
                 parent, _, name = folder.rpartition("/")
                 if name in self._children[parent]:
@@ -53,7 +53,7 @@ class FolderTree:
 
     def find_divided(self, folder: str) -> str | None:
         """Return the outermost folder that is a divided class, of one and those that it lies in; None if none is."""
-        ends = [at for at, letter in enumerate(folder) if letter == "/"]
+        ends = [position for position, letter in enumerate(folder) if letter == "/"]
         return next((folder[:end] for end in [*ends, len(folder)] if self.is_divided(folder[:end])), None)
 
     def is_divided(self, folder: str) -> bool:

@@ -20,7 +20,7 @@ def read_objects(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             try:
                 content = json.loads(line, object_pairs_hook=_make_object)
             except ValueError as error:
-                raise UserError(f"{path}: line {number} is no JSON ({error})") from None
+                raise UserError(f"{path}: line {number} is not JSON ({error})") from None
             if not isinstance(content, dict):
                 remedy = "expected an object a line, as `jq -c '.[]'` makes them of an array"
                 raise UserError(f"{path}: line {number} holds {line.strip()[:40]}; {remedy}")

@@ -76,13 +76,13 @@ class FileLabels:
         metadata_paths = paths if any(path.rpartition("/")[2] in METADATA_NAMES for path in paths) and folder else []
         asides = _list_asides(images, find_masks(images)) if metadata_paths else {}
         metadata = MetadataLabels(folder, columns, metadata_paths, images, asides)
-        rest = [path for path in images if metadata.find_label(path) is None]
-        folder_labels = FolderLabels(rest, _suggest_table(folder, paths) if folder else "")
+        unlabelled = [path for path in images if metadata.find_label(path) is None]
+        folder_labels = FolderLabels(unlabelled, _suggest_table(folder, paths) if folder else "")
         if levels := folder_labels.find_other_level():
             raise UserError(f"data.source {source}: {levels}")
         self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
         self.remarks += [*folder_labels.describe_nesting(), *folder_labels.describe_spellings()]
-        masks = find_masks(rest)
+        masks = find_masks(unlabelled)
         self.remarks += describe_masks(masks)
         mask_labels = label_masks(masks)
         return lambda path: metadata.find_label(path) or mask_labels.get(path) or folder_labels.find_label(path)

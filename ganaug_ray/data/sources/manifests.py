@@ -157,15 +157,15 @@ def _list_files(source: str, folder: Folder, is_needed: bool) -> list[WalkedFile
 
 def _describe_other_files(table: str, located: Mapping[str, Sequence[str]]) -> list[str]:
     """Say which paths of a table, in which others hold, are taken for files that are not merely spelled otherwise."""
-    others = []
+    differing = []
     for path, files in sorted(located.items()):
         if len(files) == 1 and not is_same_spelling(path, files[0]):
-            others.append(f"{path} for {files[0]}")
-    if not others:
+            differing.append(f"{path} for {files[0]}")
+    if not differing:
         return []
     return [
-        f"{table}: {format_count(len(others), 'path is', 'paths are')} not there as written, and taken for files in "
-        f"another folder, case or suffix, such as {others[0]}; correct the table if other images are meant"
+        f"{table}: {format_count(len(differing), 'path is', 'paths are')} not there as written, and taken for files in "
+        f"another folder, case or suffix, such as {differing[0]}; correct the table if other images are meant"
     ]
 
 

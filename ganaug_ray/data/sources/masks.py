@@ -46,11 +46,11 @@ def find_masks_in_folders(paths: Collection[str]) -> dict[str, str]:
     parents = set()
     for path in paths:
         *folders, _ = path.split("/")
-        at = next((at for at, folder in enumerate(folders) if folder.lower() in SIDECAR_FOLDERS), None)
-        if at is None:
+        depth = next((depth for depth, folder in enumerate(folders) if folder.lower() in SIDECAR_FOLDERS), None)
+        if depth is None:
             continue
-        parent = "/".join(folders[:at])
-        below = drop_suffix(path[len("/".join(folders[: at + 1])) + 1 :])
+        parent = "/".join(folders[:depth])
+        below = drop_suffix(path[len("/".join(folders[: depth + 1])) + 1 :])
         ending = MASK_ENDING.search(below)
         parents.add(parent)
         candidates[parent, below[: ending.start()] if ending else below].append(path)
@@ -59,8 +59,8 @@ def find_masks_in_folders(paths: Collection[str]) -> dict[str, str]:
         folders = path.split("/")[:-1]
         if any(folder.lower() in SIDECAR_FOLDERS for folder in folders):
             continue
-        for at in range(len(folders) + 1):
-            parent = "/".join(folders[:at])
+        for depth in range(len(folders) + 1):
+            parent = "/".join(folders[:depth])
             if parent in parents:
                 below = drop_suffix(path[len(parent) :].lstrip("/"))
                 for key in (below, below.partition("/")[2]):

@@ -77,8 +77,8 @@ class TableRows:
 
     def list_cells(self, column: str) -> list[Any]:
         """Return the different cells of a column of labels, without those that are empty."""
-        at = self.columns.label_and_split_names.index(column)
-        cells = dict.fromkeys(key[at] for key in dict.fromkeys(self.keys))
+        column_number = self.columns.label_and_split_names.index(column)
+        cells = dict.fromkeys(key[column_number] for key in dict.fromkeys(self.keys))
         return [cell for cell in cells if not _is_empty(cell)]
 
     def name_images(self) -> list[tuple[str, str]]:

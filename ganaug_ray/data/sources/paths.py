@@ -113,14 +113,14 @@ def find_files_beside(paths: Iterable[str]) -> set[str]:
     ['cat/1.JGW', 'cat/1.jpg.pp3']
     """
     images = set()
-    others = []
+    other_files = []
     for path in paths:
         if is_image_name(path):
             images |= {path.lower(), drop_suffix(path).lower()}
         elif OTHER_SUFFIX.search(path) and not path.lower().endswith(ARCHIVE_SUFFIXES):  # which may hold images
-            others.append(path)
+            other_files.append(path)
     beside = set()
-    for path in others:
+    for path in other_files:
         stem = drop_suffix(path)
         if not images.isdisjoint({stem.lower(), drop_suffix(stem).lower()}):  # also 1.tags.bin beside 1.png
             beside.add(path)
@@ -203,7 +203,9 @@ def find_outer_folder(paths: Iterable[str], table_folder: str) -> str:
 def _find_common_folders(paths: list[list[str]]) -> list[str]:
     """Return the folders with which all of these paths begin."""
     first, last = min(paths), max(paths)
-    depth = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    depth = next(
+        (number for number, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first)
+    )
     return first[:depth]
 
 

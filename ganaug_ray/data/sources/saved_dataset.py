@@ -58,7 +58,7 @@ def _read_state(source: str, folder: Folder, name: str) -> dict:
             raise ValueError("it is too large")
         content = json.loads(folder.read_bytes(name))
         if not all(isinstance(entry["filename"], str) for entry in content["_data_files"]):
-            raise ValueError("a file name is no text")
+            raise ValueError("a file name is not text")
         return content
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"data.source {source}: {name} is not as datasets writes it ({error!r:.100})") from None

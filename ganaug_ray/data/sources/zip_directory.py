@@ -54,8 +54,8 @@ def find_directories(file: NativeFile) -> Iterator[Directory]:
             yield Directory(entry_count, start + at - size, size, start + at - size - offset)
 
 
-def _read_number(content: bytes, at: int, width: int) -> int:
-    return int.from_bytes(content[at : at + width], "little")
+def _read_number(content: bytes, start: int, width: int) -> int:
+    return int.from_bytes(content[start : start + width], "little")
 
 
 class UnflaggedFile(io.RawIOBase):
@@ -117,13 +117,13 @@ def find_wrong_flags(file: NativeFile) -> list[int]:
 
 def _list_wrong_entries(directory: bytes) -> Iterator[tuple[int, int]]:
     """Yield where an entry begins in the directory, and the offset of its file in the archive."""
-    at = 0
-    while directory[at : at + len(ENTRY)] == ENTRY and at + ENTRY_BYTES <= len(directory):
-        name_size, extra_size, comment_size = struct.unpack_from("<HHH", directory, at + 28)
-        name = directory[at + ENTRY_BYTES : at + ENTRY_BYTES + name_size]
-        if directory[at + FLAG_AT] & UTF8_BIT and not _is_utf8(name):
-            yield at, struct.unpack_from("<I", directory, at + 42)[0]
-        at += ENTRY_BYTES + name_size + extra_size + comment_size
+    entry_start = 0
+    while directory[entry_start : entry_start + len(ENTRY)] == ENTRY and entry_start + ENTRY_BYTES <= len(directory):
+        name_size, extra_size, comment_size = struct.unpack_from("<HHH", directory, entry_start + 28)
+        name = directory[entry_start + ENTRY_BYTES : entry_start + ENTRY_BYTES + name_size]
+        if directory[entry_start + FLAG_AT] & UTF8_BIT and not _is_utf8(name):
+            yield entry_start, struct.unpack_from("<I", directory, entry_start + 42)[0]
+        entry_start += ENTRY_BYTES + name_size + extra_size + comment_size
 
 
 def _is_utf8(name: bytes) -> bool:

@@ -51,7 +51,7 @@ def count_names(names: Sequence[str]) -> str:
 
 def _has_known_name(entry: zipfile.ZipInfo) -> bool:
     """Whether the encoding of an entry's name is told, or it decodes as UTF-8."""
-    return _read_told_name(entry) is not None or repair_encoding(entry.filename) != entry.filename
+    return _read_stated_name(entry) is not None or repair_encoding(entry.filename) != entry.filename
 
 
 def _read_name(entry: zipfile.ZipInfo, is_utf8: bool) -> tuple[str, bool]:
@@ -62,13 +62,13 @@ def _read_name(entry: zipfile.ZipInfo, is_utf8: bool) -> tuple[str, bool]:
         is_utf8: whether all names without a known encoding are UTF-8; where one is not, none is, for the same program
             wrote them, and a name of a few letters in GBK may be UTF-8 by chance.
     """
-    told = _read_told_name(entry)
-    if told is not None:
-        return told, True
+    stated_name = _read_stated_name(entry)
+    if stated_name is not None:
+        return stated_name, True
     return (repair_encoding(entry.filename), True) if is_utf8 else (entry.filename, False)
 
 
-def _read_told_name(entry: zipfile.ZipInfo) -> str | None:
+def _read_stated_name(entry: zipfile.ZipInfo) -> str | None:
     if entry.flag_bits & UTF8_FLAG or entry.filename.isascii():
         return entry.filename
     return _read_unicode_path(entry)
@@ -76,10 +76,10 @@ def _read_told_name(entry: zipfile.ZipInfo) -> str | None:
 
 def _read_unicode_path(entry: zipfile.ZipInfo) -> str | None:
     """Return the name in an extra field that Info-ZIP and others write, if it is of this entry's name."""
-    rest = entry.extra
-    while len(rest) >= 4:
-        kind, size = struct.unpack_from("<HH", rest)
-        field, rest = rest[4 : 4 + size], rest[4 + size :]
+    unread = entry.extra
+    while len(unread) >= 4:
+        kind, size = struct.unpack_from("<HH", unread)
+        field, unread = unread[4 : 4 + size], unread[4 + size :]
         if kind == UNICODE_PATH and len(field) > 5:
             if struct.unpack_from("<I", field, 1)[0] != zlib.crc32(entry.orig_filename.encode("cp437", "replace")):
                 return None

@@ -103,7 +103,7 @@ def _compute_kid(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> tuple[float, f
         real_without_N - 2 * _average_without_each(cross_NM.mean(1)),
         fake_without_M - 2 * _average_without_each(cross_NM.mean(0)),
     )
-    variance = sum((len(each) - 1) * each.var(correction=0) for each in left_out)
+    variance = sum((len(kids) - 1) * kids.var(correction=0) for kids in left_out)
     return (real + fake - 2 * cross).item(), float(variance) ** 0.5
 
 

@@ -56,12 +56,12 @@ def build_router(service: Service) -> APIRouter:
         trial = service.trial
         if trial is None:
             raise ProblemError(404, "this server takes no feedback; start it with --feedback, --shadow or --canary")
-        given = await _read_feedback(request, service.limits)
+        submission = await _read_feedback(request, service.limits)
         model = service.champion.current
         classes = model.classifier.classes
-        if given.label not in classes:
-            raise ProblemError(400, f"label: there is no class {given.label[:100]!r}; GET /v1/model lists them")
-        reply = await _record_feedback(trial, given, service.limits, model.record)
+        if submission.label not in classes:
+            raise ProblemError(400, f"label: there is no class {submission.label[:100]!r}; GET /v1/model lists them")
+        reply = await _record_feedback(trial, submission, service.limits, model.record)
         return Response(json.dumps(reply), media_type="application/json")
 
     @routes.get("/rollout", response_model=RolloutStatus, responses=describe_refusals())

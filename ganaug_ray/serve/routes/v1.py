@@ -34,8 +34,8 @@ def build_router(service: Service) -> APIRouter:
         answer = await service.classify_images(await request_body.read_images(request, service.limits))
         return Response(json.dumps(_describe_answer(answer, started)), media_type="application/json")
 
-    drawn = {"description": "The heat map over the image.", "content": {"image/png": {}}}
-    asked = {
+    heat_map = {"description": "The heat map over the image.", "content": {"image/png": {}}}
+    class_parameter = {
         "name": "class",
         "in": "query",
         "schema": {"type": "string"},
@@ -45,8 +45,8 @@ def build_router(service: Service) -> APIRouter:
     @routes.post(
         "/explain",
         response_class=Response,
-        responses={**inference, 200: drawn},
-        openapi_extra={**IMAGE_BODY, "parameters": [asked]},
+        responses={**inference, 200: heat_map},
+        openapi_extra={**IMAGE_BODY, "parameters": [class_parameter]},
     )
     async def explain(request: Request) -> Response:
         """Show as a heat map (Grad-CAM) what in an image speaks for a class."""

@@ -120,13 +120,13 @@ def _add_inference(routes: APIRouter, service: Service) -> None:
         content = await request_body.read_body(request, service.limits)
         header = request.headers.get(LENGTH_HEADER)
         # In a thread: megabytes of JSON take their time.
-        asked: TensorRequest = await asyncio.to_thread(
+        tensor_request: TensorRequest = await asyncio.to_thread(
             parse_request, content, header, model.shape, service.limits.images
         )
-        answer = await service.classify_pixels(asked.pixels, by_champion=version is not None)
+        answer = await service.classify_pixels(tensor_request.pixels, by_champion=version is not None)
         if version not in (None, answer.model.version):  # it changed in between
             _get_version(service.champion, name, version)
-        return build_reply(asked, answer)
+        return build_reply(tensor_request, answer)
 
 
 def _describe_model(model: ModelVersion) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def test_equal_classes_are_mixed_or_released(key: str, digits: Folder, tmp_path:
 
     balanced = claim("run", f"{key}=balance")
     (tmp_path / "run" / "dataset").symlink_to(str(digits))
-    with pytest.raises(UserError, match=r"take mix, or in another --out leave out .*\(data\.train_per_class\)"):
+    with pytest.raises(UserError, match=r"take mix, or remove data\.train_per_class, .* in another --out"):
         balanced.prepare_data()
     claim("run", f"{key}=mix").prepare_data()
     claim("other", f"{key}=balance", "data.train_per_class=null").prepare_data()

@@ -221,12 +221,12 @@ def change_weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callabl
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda pack: (pack / "pack.json").unlink(), r"no pack that `ganaug share` wrote"),
-        (lambda pack: (pack / "pack.json").write_text("{"), "is no JSON"),
+        (lambda pack: (pack / "pack.json").unlink(), r"not a pack that `ganaug share` wrote"),
+        (lambda pack: (pack / "pack.json").write_text("{"), "is not JSON"),
         (lambda pack: (pack / "pack.json").write_bytes(b" " * 5_000_000), "bytes; at most 4194304 are read"),
         (lambda pack: (pack / "generator.safetensors").write_bytes(b"x"), "is not the file that pack.json was written"),
-        (lambda pack: (pack / "seen.safetensors").unlink(), r"seen\.safetensors is not there"),
-        (change_json("latent", 10**9), "builds no generator with latent 1000000000"),
+        (lambda pack: (pack / "seen.safetensors").unlink(), r"seen\.safetensors is missing"),
+        (change_json("latent", 10**9), "cannot build a generator with latent 1000000000"),
         (change_json("size", 31), "generator with size 31"),
         (change_json("conditional", False), "generator with conditional False"),
         (change_json("seen", {"images": 1, "salt": "00" * 16}), "does not hold 1 images"),

@@ -74,7 +74,7 @@ def test_gan_without_its_images_is_refused(team: tuple[list[str], Run], experime
     """Of a GAN whose data set is not beside it, or that was started from another, nobody knows what it has seen."""
     alone = tmp_path / "alone" / "gan"
     shutil.copytree(str(experiment.gan), alone)
-    with pytest.raises(UserError, match="is not beside it, so nobody can tell"):
+    with pytest.raises(UserError, match="is not beside it, so it is unknown"):
         start(team, tmp_path / "a", f"gan.init_from={alone}")
     (tmp_path / "alone" / "dataset").symlink_to(str(experiment.dataset))
     start(team, tmp_path / "b", f"gan.init_from={alone}")

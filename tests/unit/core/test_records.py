@@ -116,7 +116,7 @@ def test_wrong_content_is_refused(folder: Folder, changes: dict[str, Any], probl
     )
 
 
-@pytest.mark.parametrize(("text", "problem"), [("{", "is no JSON"), ("[1]", "holds no JSON object")])
+@pytest.mark.parametrize(("text", "problem"), [("{", "is not JSON"), ("[1]", "holds no JSON object")])
 def test_broken_file_is_refused(folder: Folder, text: str, problem: str) -> None:
     """What is no object of JSON is named as such."""
     folder.write_bytes("dataset.json", text.encode())

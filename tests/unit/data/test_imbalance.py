@@ -78,7 +78,7 @@ def test_larger_factor_leaves_nested_rows(pictures: str) -> None:
 @pytest.mark.parametrize(
     ("imbalance", "words"),
     [
-        ({"factor": 10, "rare": ["owll"]}, "found 'owll', which is no class; did you mean owl?"),
+        ({"factor": 10, "rare": ["owll"]}, "found 'owll', which is not a class; did you mean owl?"),
         ({"factor": 40, "rare": ["dog"]}, "class 'dog' would keep 1 of 40 training images, at least 2"),
         ({"factor": 40}, "class 'owl' would keep 1 of 40"),
     ],

@@ -64,9 +64,9 @@ def test_sparse_objects_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"image": "1.png", "label": "cat"}\n{"image": "2.png",', "line 2 is no JSON"),
+        ('{"image": "1.png", "label": "cat"}\n{"image": "2.png",', "line 2 is not JSON"),
         ('[{"image": "1.png"}]', "line 1 holds .*expected an object a line, as `jq"),
-        ('{"image": "1.png", "label": "cat", "label": "dog"}', "line 1 is no JSON .*twice"),
+        ('{"image": "1.png", "label": "cat", "label": "dog"}', "line 1 is not JSON .*twice"),
         ('{"image": "1.png", "label": ["cat"]}', "line 1: found .*in label, expected text or a number"),
         ('{"picture": "1.png", "label": "cat"}', "found the columns picture, label"),
     ],

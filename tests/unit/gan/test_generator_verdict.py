@@ -76,14 +76,18 @@ def test_usable_generator_is_green(judge: Any) -> None:
         ({"coverage": figure(0.5, 0.55)}, "green", "cover 50 %"),
         ({"recall": figure(0.3, 0.9)}, "amber", "show 30 %"),
         ({"recall": figure(0.02, 0.9)}, "red", "show 2 %"),
-        ({"kid": figure(1.0, 0.0)}, "amber", "are 25 % as far from real ones"),
-        ({"kid": figure(3.0, 0.0)}, "red", "are 75 % as far from real ones"),
+        (
+            {"kid": figure(1.0, 0.0)},
+            "amber",
+            "lie far from real ones (25 % of the way to another class)",
+        ),
+        ({"kid": figure(3.0, 0.0)}, "red", "lie far from real ones (75 % of the way"),
         ({"classes": WELL | recognition(owl=(0.2, 0.9))}, "amber", "drew no owl"),
         ({"classes": recognition(cat=(0.2, 0.9), dog=(0.2, 0.9))}, "red", "no cat and no dog"),
         (
             {"classes": recognition(cat=(0.3, 0.35), dog=(0.9, 0.9))},
             "amber",
-            "the teacher recognises few images of cat, and",
+            "the teacher recognises few of its images of cat, and",
         ),
     ],
 )

@@ -116,7 +116,7 @@ def test_later_overlaps_are_refused_early(tmp_path: Path) -> None:
     parts = ["test" if id_ == other else part for id_, part in zip(ids, table["split"].to_pylist(), strict=True)]
     dealt.write_table("split.parquet", table.set_column(table.column_names.index("split"), "split", [parts]))
     for _ in range(2):  # the second time all data sets are there
-        with pytest.raises(UserError, match="two splits test the same images"):
+        with pytest.raises(UserError, match="two splits have test images in common"):
             prepare(make_job(tmp_path, splits=5), run)
 
 

@@ -72,5 +72,5 @@ def test_sources_come_and_go(run: Run, tmp_path: Path) -> None:
 def test_missing_pack_is_told_before_training(run: Run) -> None:
     """A pack that is not there is told as soon as the data are prepared, before any training."""
     pipeline = Pipeline(load_job(DIGITS, [*TINY, "augment.generator=nowhere"]), run, Terminal())
-    with pytest.raises(UserError, match=r"augment\.generator .*nowhere: no pack that `ganaug share` wrote"):
+    with pytest.raises(UserError, match=r"augment\.generator .*nowhere: not a pack that `ganaug share` wrote"):
         pipeline.import_sources()

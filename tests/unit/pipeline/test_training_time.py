@@ -135,7 +135,7 @@ def test_other_work_is_reckoned_with(four_cores: None, images: ImageFacts) -> No
     """Four trainings on four cores, on which others are at work, take half as long again; one process does not."""
     job = load_job(DIGITS, FIVE_SPLITS)
     alone = estimate_run_time(job, images, TrainingTime(38, 21), count_work(job))
-    busy = estimate_run_time(job, images, TrainingTime(38, 21, others=4.0), count_work(job))
+    busy = estimate_run_time(job, images, TrainingTime(38, 21, other_processes=4.0), count_work(job))
     longer = {stage.name: other.seconds / stage.seconds for stage, other in zip(alone.stages, busy.stages, strict=True)}
     assert longer["train"] == pytest.approx(1.5)
     assert longer["train-gan"] == pytest.approx(1.5)

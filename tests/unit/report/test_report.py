@@ -348,7 +348,7 @@ def test_three_arms_appear_together(tmp_path: Path) -> None:
     assert f"{SYNTHETIC}: +10.0 points; {LIVE}: +0.0 points" in forest
     assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
     assert len(set(re.findall(r'<i style="color: (#\w+)">', html))) == 3
-    assert "No interval is widened for the number of arms" in page.text
+    assert "Its interval is wider because it is the best of 2" in page.text
     assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
 
 

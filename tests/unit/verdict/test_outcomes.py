@@ -128,5 +128,5 @@ def test_overlap_measures_shared_split_rows() -> None:
     assert (found.train, found.tested) == (0.5, 4)
     assert found.chosen_on == 0.25, "of g, h, b, e the last is a validation image of the first split"
     assert measure_overlap([deal(train="ab", val="c", test="d")]).train == 0
-    with pytest.raises(UserError, match="test the same images"):
+    with pytest.raises(UserError, match="have test images in common"):
         measure_overlap([deal(train="a", val="b", test="cd"), deal(train="a", val="b", test="de")])
