@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from ganaug_ray.augment import screening_rules
-from ganaug_ray.augment.screening import Examiner, Screening
+from ganaug_ray.augment.screening import Examiner, Screening, measure_recall
 from ganaug_ray.augment.screening_rules import REASONS, Evidence, ScreeningLimits
+from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import DatasetRecord, ImagesRecord
@@ -23,8 +25,22 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.image_store import LabelledImages
 from ganaug_ray.errors import NothingPassed, StageFailed
 from ganaug_ray.gan.metrics import sample_audit
+from ganaug_ray.runtime.executors import DeviceExecutor, map_on_cpu
 
 TESTED_SPLITS = ("val", "test")  # a copy of one of their images tells the answer
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """Rows of a shard.
+
+    Attributes:
+        name: of its file.
+        rows: their numbers in it, int64.
+    """
+
+    name: str
+    rows: np.ndarray
 
 
 def fill_pool(
@@ -37,6 +53,7 @@ def fill_pool(
     out: Folder,
     allow_copies: bool = False,
     progress: Callable[[int], None] = lambda images: None,
+    executor: DeviceExecutor = map_on_cpu,
 ) -> Record:
     """Write the pool of one split: what of the images is no copy of a real one and passes the screening.
 
@@ -50,6 +67,7 @@ def fill_pool(
         out: folder of the pool.
         allow_copies: go on where the images were found to copy training images.
         progress: called with the number of images screened so far.
+        executor: looks at the images, a shard at a time.
 
     Returns:
         The marker synthetic.json; ``left_out`` counts the copies of real images, which screened.parquet lists.
@@ -74,15 +92,14 @@ def fill_pool(
     rejects = [_tabulate_copies(images, reasons, classes)]
     limits = None
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts or classes}
-    passed_shards = _iterate_unseen(images, reasons, classes, tally)
+    shards = list(_list_unseen(images, reasons, classes, tally))
+    passed_shards: Iterator[LabelledImages] = _iterate_rows(images, shards)
     if screening is not None:
-        examiner = Examiner(screening, "cpu")  # no GPU is reserved for it
-        evidence = _gather_evidence(examiner, passed_shards, progress)
-        passed_shards = iter(())
+        evidence = gather_evidence(screening, images, shards, executor, progress)
         if evidence:
-            limits = examiner.set_limits(Evidence.concatenate(evidence))
-            unseen_shards = _iterate_unseen(images, reasons, classes, tally)
-            passed_shards = _screen(limits, zip(unseen_shards, evidence, strict=True), classes, rejects, tally)
+            recall_K = measure_recall(Classifier.load(teacher), dataset / "val")
+            limits = ScreeningLimits.from_evidence(Evidence.concatenate(evidence), screening.config, recall_K)
+            passed_shards = _screen(limits, zip(passed_shards, evidence, strict=True), classes, rejects, tally)
     for number, rows in enumerate(passed_shards):
         rows = _cap_classes(rows, classes, counts, tally)
         if len(rows):
@@ -132,30 +149,62 @@ def _take_sample(images: Folder, reasons: list[str | None]) -> LabelledImages:
     return rows.take(np.flatnonzero(is_sampled)[: sample_audit.MAX_IMAGES])
 
 
-def _iterate_unseen(
+def _list_unseen(
     images: Folder, reasons: list[str | None], classes: list[str], tally: Mapping[str, Counter[str]]
-) -> Iterator[LabelledImages]:
+) -> Iterator[ShardRows]:
     """Yield the images that are no copies of real ones, and of a class that is asked for, shard by shard."""
     first = 0
-    for rows in image_store.iterate_shards(images):
-        is_taken = [
-            reasons[first + row] is None and classes[label] in tally for row, label in enumerate(rows.labels.tolist())
-        ]
-        first += len(rows)
+    for name in image_store.list_shards(images).names:
+        labels = images.read_table(name, ["label"])["label"].to_pylist()
+        is_taken = [reasons[first + row] is None and classes[label] in tally for row, label in enumerate(labels)]
+        first += len(labels)
         if any(is_taken):
-            yield rows.take(np.flatnonzero(is_taken))
+            yield ShardRows(name, np.flatnonzero(is_taken))
 
 
-def _gather_evidence(
-    examiner: Examiner, shards: Iterator[LabelledImages], progress: Callable[[int], None]
+def _read_rows(images: Folder, shard: ShardRows) -> LabelledImages:
+    return image_store.from_table(images.read_table(shard.name)).take(shard.rows)
+
+
+def _iterate_rows(images: Folder, shards: list[ShardRows]) -> Iterator[LabelledImages]:
+    return (_read_rows(images, shard) for shard in shards)
+
+
+def gather_evidence(
+    screening: Screening,
+    images: Folder,
+    shards: list[ShardRows],
+    executor: DeviceExecutor,
+    progress: Callable[[int], None],
 ) -> list[Evidence]:
+    """Have rows of shards examined; return the evidence on those of each shard, in the CPU's memory.
+
+    Args:
+        screening: what they are examined by.
+        images: the folder of the shards.
+        shards: which rows.
+        executor: who examines them.
+        progress: called with the number of images examined so far.
+    """
     evidence = []
     examined = 0
-    for rows in shards:
-        evidence.append(examiner(torch.from_numpy(rows.images), torch.from_numpy(rows.labels)))
-        examined += len(rows)
+    for part in executor(functools.partial(_build_examiner, screening, str(images)), shards):
+        evidence.append(part)
+        examined += len(part.y_N)
         progress(examined)
     return evidence
+
+
+def _build_examiner(screening: Screening, images_at: str, device: str) -> Callable[[ShardRows], Evidence]:
+    """Load what images are examined by, and return what examines rows of a shard."""
+    examiner = Examiner(screening, device)
+    images = Folder.from_uri(images_at)
+
+    def examine(shard: ShardRows) -> Evidence:
+        rows = _read_rows(images, shard)
+        return examiner(torch.from_numpy(rows.images), torch.from_numpy(rows.labels)).to_cpu()
+
+    return examine
 
 
 def _screen(
@@ -172,7 +221,7 @@ def _screen(
         for label, reason in zip(rows.labels.tolist(), verdict_N.tolist(), strict=True):
             if reason != screening_rules.KEPT:
                 tally[classes[label]][REASONS[reason]] += 1
-        yield rows.take(np.flatnonzero((verdict_N == screening_rules.KEPT).cpu().numpy()))
+        yield rows.take(np.flatnonzero((verdict_N == screening_rules.KEPT).numpy()))
 
 
 def _cap_classes(

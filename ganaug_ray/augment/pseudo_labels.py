@@ -4,9 +4,12 @@ They make a store of their own, for an arm that trains beside them, and a whole 
 training images, for a GAN that is trained on both.
 """
 
+import functools
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,15 +19,30 @@ from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime import executors
-from ganaug_ray.runtime.hardware import Hardware
-from ganaug_ray.runtime.resources import plan_stage
+from ganaug_ray.runtime.executors import DeviceExecutor, map_on_cpu
 
 PSEUDO_ONLY_FOLDER = "alone"  # the folder of the pseudo-labelled images without the others
 
 
+@dataclass(frozen=True)
+class _UnlabelledShard:
+    """A shard to label: its file, its number, and the one that its images get behind the labelled training images."""
+
+    name: str
+    number: int
+    train_number: int
+
+
+@dataclass(frozen=True)
+class _LabelledShard:
+    """What became of a shard: class -> images that got its label, and the highest probability of any image."""
+
+    counts: Counter[str]
+    highest: float
+
+
 def write_pseudo_labels(
-    dataset: Folder, teacher: Folder, out: Folder, confidence: float, hardware: Hardware
+    dataset: Folder, teacher: Folder, out: Folder, confidence: float, executor: DeviceExecutor = map_on_cpu
 ) -> DatasetRecord:
     """Write two stores: the pseudo-labelled images alone, and a data set of them and the labelled ones.
 
@@ -33,50 +51,25 @@ def write_pseudo_labels(
         teacher: a finished model.
         out: gets train, val, alone and dataset.json, which is returned.
         confidence: least probability of the likeliest class.
-        hardware: of the cluster, as far as it is to be used.
+        executor: labels the shards, each by itself: so the stores are the same whoever does it.
 
     Raises:
         StageFailed: the teacher is sure of no image.
     """
-    reserved = plan_stage("label", hardware)
-    return executors.call_on_device(_label_images, (str(dataset), str(teacher), str(out), confidence), reserved)
-
-
-def _label_images(
-    dataset_at: str, teacher_at: str, out_at: str, confidence: float, device: str = "cpu"
-) -> DatasetRecord:
     started = time.monotonic()
-    dataset = Folder.from_uri(dataset_at)
-    teacher = Folder.from_uri(teacher_at)
-    out = Folder.from_uri(out_at)
     facts = DatasetRecord.read(dataset)
     model = ModelRecord.read(teacher)
-    classifier = Classifier.load(teacher, device)
-    number = _copy_shards(dataset / "train", (out / "train").create())
+    labelled_shards = _copy_shards(dataset / "train", (out / "train").create())
     _copy_shards(dataset / "val", (out / "val").create())
     (out / PSEUDO_ONLY_FOLDER).create()
+    unlabelled = image_store.list_shards(dataset / "unlabelled")
+    shards = [_UnlabelledShard(name, number, labelled_shards + number) for number, name in enumerate(unlabelled.names)]
+    build = functools.partial(_build_labeller, str(dataset), str(teacher), str(out), confidence)
     labelled_counts: Counter[str] = Counter()
     highest = 0.0
-    unlabelled = image_store.list_shards(dataset / "unlabelled")
-    for part, name in enumerate(unlabelled.names):
-        table = unlabelled.folder.read_table(name)
-        rows = image_store.from_table(table)
-        probabilities_NK = classifier.predict_probabilities(rows.images)
-        highest = max(highest, float(probabilities_NK.max()))
-        confident_rows = (probabilities_NK.max(1) >= confidence).nonzero()[0]
-        if not len(confident_rows):
-            continue
-        labels = probabilities_NK[confident_rows].argmax(1).astype(np.int64)
-        labelled_counts.update(facts.classes[label] for label in labels.tolist())
-        labelled = image_store.LabelledImages(
-            rows.images[confident_rows],
-            labels,
-            [rows.ids[row] for row in confident_rows],
-            [rows.paths[row] for row in confident_rows],
-            [f"{rows.provenance[row]} labelled by {model.hash}" for row in confident_rows],
-        )
-        image_store.write_shard(out / PSEUDO_ONLY_FOLDER, part, labelled, "real")
-        image_store.write_shard(out / "train", number + part, labelled, "real")
+    for labelled in executor(build, shards):
+        labelled_counts += labelled.counts
+        highest = max(highest, labelled.highest)
     if not labelled_counts:
         raise StageFailed(
             f"the teacher gives none of {len(unlabelled)} unlabelled images a class with a probability of "
@@ -91,6 +84,36 @@ def _label_images(
         "pseudo": {"unlabelled": len(unlabelled), "labelled": dict(sorted(labelled_counts.items()))},
     }
     return DatasetRecord.write(out, "pseudo-label", started, record)
+
+
+def _build_labeller(
+    dataset_at: str, teacher_at: str, out_at: str, confidence: float, device: str
+) -> Callable[[_UnlabelledShard], _LabelledShard]:
+    """Load the teacher, and return what labels a shard by it and writes the images that it is sure of."""
+    dataset, teacher, out = map(Folder.from_uri, (dataset_at, teacher_at, out_at))
+    classes = DatasetRecord.read(dataset).classes
+    origin = ModelRecord.read(teacher).hash
+    classifier = Classifier.load(teacher, device)
+
+    def label(shard: _UnlabelledShard) -> _LabelledShard:
+        rows = image_store.from_table((dataset / "unlabelled").read_table(shard.name))
+        probabilities_NK = classifier.predict_probabilities(rows.images)
+        confident_rows = (probabilities_NK.max(1) >= confidence).nonzero()[0]
+        labels = probabilities_NK[confident_rows].argmax(1).astype(np.int64)
+        if len(labels):
+            labelled = image_store.LabelledImages(
+                rows.images[confident_rows],
+                labels,
+                [rows.ids[row] for row in confident_rows],
+                [rows.paths[row] for row in confident_rows],
+                [f"{rows.provenance[row]} labelled by {origin}" for row in confident_rows],
+            )
+            image_store.write_shard(out / PSEUDO_ONLY_FOLDER, shard.number, labelled, "real")
+            image_store.write_shard(out / "train", shard.train_number, labelled, "real")
+        counts = Counter(classes[label] for label in labels.tolist())
+        return _LabelledShard(counts, float(probabilities_NK.max()))
+
+    return label
 
 
 def _copy_shards(source: Folder, target: Folder) -> int:

@@ -55,13 +55,8 @@ class Examiner:
         self._held_out = Folder.from_uri(screening.dataset) / "val"
 
     @functools.cached_property
-    @torch.no_grad()
     def _recall_K(self) -> list[float]:
-        """The share of the held-out real images that the teacher recognises, one a class; nan: there are none."""
-        rows = ResidentImages.load(self._held_out, self._teacher.device, MAX_HELD_OUT_IMAGES)
-        x_NCHW, y_N = rows.take_rows(slice(0, len(rows)))
-        is_right_N = self._teacher.network(x_NCHW).argmax(1) == y_N
-        return [is_right_N[y_N == label].float().mean().item() for label in range(len(self._teacher.classes))]
+        return measure_recall(self._teacher, self._held_out)
 
     def set_limits(self, pool: Evidence) -> ScreeningLimits:
         """Set the limits from the evidence on images that were not screened."""
@@ -80,3 +75,12 @@ class Examiner:
             near_N=torch.stack(near).amin(0),
             score_N=self._discriminator(drawn_NCHW, labels_N) if self._discriminator else None,
         )
+
+
+@torch.no_grad()
+def measure_recall(teacher: Classifier, held_out: Folder) -> list[float]:
+    """Measure which share of held-out real images a teacher recognises, one a class; nan: there are none."""
+    rows = ResidentImages.load(held_out, teacher.device, MAX_HELD_OUT_IMAGES)
+    x_NCHW, y_N = rows.take_rows(slice(0, len(rows)))
+    is_right_N = teacher.network(x_NCHW).argmax(1) == y_N
+    return [is_right_N[y_N == label].float().mean().item() for label in range(len(teacher.classes))]

@@ -48,6 +48,11 @@ class Evidence:
             score_N=torch.cat(scores) if scores else None,
         )
 
+    def to_cpu(self) -> "Evidence":
+        """Return the same evidence in the CPU's memory, where any process can have it."""
+        score_N = self.score_N.cpu() if self.score_N is not None else None
+        return Evidence(self.y_N.cpu(), self.probabilities_NK.cpu(), self.near_N.cpu(), score_N)
+
     @property
     def confidence_N(self) -> torch.Tensor:
         """The teacher's probability of the class that was asked for, float [N]."""

@@ -8,6 +8,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ganaug_ray.config.base import Config, Count, Seed, Share, Texts
 
+ExecutorName = Literal["auto", "processes", "ray_data"]
+
 
 class SplitConfig(Config):
     """How the images are split: shares of each class for validation and test, or ``given`` for folders as they are."""
@@ -137,6 +139,9 @@ class DataConfig(Config):
     """1 grey, 3 colour; absent: colour if any image has some."""
     store: Literal["raw", "encoded"] = "raw"
     """Pixels as they are, or losslessly compressed for large sets: less disk, slower to read."""
+    executor: ExecutorName = "auto"
+    """Who reads, audits and stores the images, to the same bytes: processes of one machine, or Ray Data on all nodes of
+    a cluster; auto: Ray Data where there are several nodes."""
     loader: Literal["auto", "resident", "stream"] = "auto"
     """Keep the training images in each worker's memory, or stream them; auto: in memory up to resident_limit."""
     resident_limit: Annotated[float, Field(gt=0)] = 2.0

@@ -21,6 +21,7 @@ from ganaug_ray.core.storage import Folder
 FREE_KEYS = {
     *(f"gan.{name}" for name in SCALING_KEYS),
     *(f"classifier.{name}" for name in SCALING_KEYS),
+    "data.executor",
     "data.loader",
     "data.resident_limit",
     "augment.use_anyway",  # it says which arms are trained

@@ -17,31 +17,28 @@ import numpy as np
 import pyarrow as pa
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.config import DataConfig
 from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card import figures as card_figures
+from ganaug_ray.data.ingest.external import ExternalImages
 from ganaug_ray.evaluate import insights, metrics, mistakes, model_plots, plots, test_images
 from ganaug_ray.evaluate.insights import Picture
 from ganaug_ray.evaluate.targets import MARKER, TEST_SPLIT, EvaluationTarget, hash_inputs
 from ganaug_ray.evaluate.test_images import EvaluationImages
-from ganaug_ray.runtime.executors import Executor
 
 MAX_PAIRS = 8
 
 
 def evaluate_model(
-    config: DataConfig, target: EvaluationTarget, seed: int, executor: Executor, device: str = "cpu"
+    target: EvaluationTarget, seed: int, other_images: ExternalImages | None = None, device: str = "cpu"
 ) -> experiment_dir.Record:
     """Evaluate a model on labelled images, write everything to its evaluation folder, and return the marker.
 
     Args:
-        config: data section of the job; it says how the images of another data set are read.
-        target: the model, the images and the folder. Images of another data set that the model was trained on are left
-            out.
+        target: the model, the images and the folder.
         seed: of bootstrap resamples, cross-validation folds and the images that are embedded.
-        executor: reads the images of another data set in parallel.
+        other_images: as ``read_other_images`` yields them; None: the experiment's test images.
         device: where the model runs.
 
     Returns:
@@ -56,9 +53,9 @@ def evaluate_model(
     classifier = Classifier.load(target.model, device)
     out = target.out.create()
     out.delete_file(MARKER)  # what was here is about to be written over
-    with test_images.open_evaluation_images(run, config, target, classifier, executor) as (rows, facts):
-        probabilities = _read_probabilities(run, target, classifier, rows)
-        pictures, points, searched = _write_insights(run, target, classifier, rows, probabilities, seed)
+    rows, facts = test_images.select_evaluation_images(target, classifier, other_images)
+    probabilities = _read_probabilities(run, target, classifier, rows)
+    pictures, points, searched = _write_insights(run, target, classifier, rows, probabilities, seed)
     model_figures = metrics.compute_figures(rows.labels, probabilities, classifier.classes, seed)
     pairs = mistakes.find_confused_pairs(np.array(model_figures["confusion"]["counts"]), classifier.classes, MAX_PAIRS)
     out.write_table("predictions.parquet", _build_predictions_table(rows, probabilities, classifier.classes))

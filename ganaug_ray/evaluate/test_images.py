@@ -40,43 +40,62 @@ class EvaluationImages:
 
 
 @contextmanager
-def open_evaluation_images(
-    run: experiment_dir.Run, config: DataConfig, target: EvaluationTarget, classifier: Classifier, executor: Executor
-) -> Iterator[tuple[EvaluationImages, experiment_dir.Record]]:
-    """Open the images of an evaluation for as long as the context lasts, without those that ``run`` was trained on.
+def read_other_images(
+    config: DataConfig, target: EvaluationTarget, executor: Executor
+) -> Iterator[external.ExternalImages | None]:
+    """Read the images of another data set for as long as the context lasts, without those that were trained on.
 
-    The experiment's test images are read into memory. Those of another data set are staged in the evaluation's folder,
-    from which they are deleted at the end, and read from there when indexed.
+    They are staged in the evaluation's folder, from which they are deleted at the end, and read from there when
+    indexed, in any process.
 
     Args:
-        run: the split whose test images are used.
         config: data section of the job; it says how the images of another data set are read.
-        target: which images; those of another data set that ``run`` was trained on are left out.
-        classifier: the model that will be evaluated.
-        executor: reads the images of another data set in parallel.
+        target: which images; those that ``target.home`` was trained on are left out.
+        executor: reads the images in parallel.
 
     Yields:
+        The images; None: the target is the experiment's own test images.
+
+    Raises:
+        UserError: no such source, or no usable image in it.
+    """
+    if target.data is None:
+        yield None
+        return
+    splits = target.home.dataset.read_table("split.parquet", ["id", "split"]).to_pylist()
+    train = {row["id"] for row in splits if row["split"] == "train"}
+    staged = target.out / ".staged"
+    try:
+        yield external.read_images(config, target.data, target.record, staged.create(), executor, train)
+    finally:
+        staged.fs.delete_dir(staged.path)
+
+
+def select_evaluation_images(
+    target: EvaluationTarget, classifier: Classifier, other_images: external.ExternalImages | None
+) -> tuple[EvaluationImages, experiment_dir.Record]:
+    """Select the images of an evaluation: the experiment's test images, read into memory, or those of another data set.
+
+    Args:
+        target: which images.
+        classifier: the model that will be evaluated.
+        other_images: as ``read_other_images`` yields them.
+
+    Returns:
         (the images, facts for the marker): ``data``, what they are; ``excluded_train_rows``, the number of images left
         out as trained on; ``rejected``, the number of unusable ones by reason.
 
     Raises:
         UserError: the images are of classes that the model does not know, or all were trained on.
     """
-    if target.data is None:
-        yield read_split(run, TEST_SPLIT, classifier), {"data": TEST_SPLIT, "excluded_train_rows": 0, "rejected": {}}
-        return
-    splits = run.dataset.read_table("split.parquet", ["id", "split"]).to_pylist()
-    train = {row["id"] for row in splits if row["split"] == "train"}
-    staged = target.out / ".staged"
-    try:
-        loaded = external.read_images(config, target.data, classifier.spec, staged.create(), executor, train)
-        labels = _number_labels(loaded.labels, loaded.classes, classifier, f"--data {target.data}")
-        if not len(labels):
-            raise UserError(f"--data {target.data}: all {loaded.excluded} images were trained on; give others")
-        facts = {"data": target.data, "excluded_train_rows": loaded.excluded, "rejected": loaded.rejected}
-        yield EvaluationImages(loaded.images, labels, loaded.ids, loaded.paths), facts
-    finally:
-        staged.fs.delete_dir(staged.path)
+    if other_images is None:
+        images = read_split(target.home, TEST_SPLIT, classifier)
+        return images, {"data": TEST_SPLIT, "excluded_train_rows": 0, "rejected": {}}
+    labels = _number_labels(other_images.labels, other_images.classes, classifier, f"--data {target.data}")
+    if not len(labels):
+        raise UserError(f"--data {target.data}: all {other_images.excluded} images were trained on; give others")
+    facts = {"data": target.data, "excluded_train_rows": other_images.excluded, "rejected": other_images.rejected}
+    return EvaluationImages(other_images.images, labels, other_images.ids, other_images.paths), facts
 
 
 def read_split(

@@ -91,17 +91,18 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
 
         def work(target: targets.EvaluationTarget = target) -> Record:
             from ganaug_ray.evaluate.evaluate_model import evaluate_model
+            from ganaug_ray.evaluate.test_images import read_other_images
 
-            executor: AbstractContextManager[Executor] = nullcontext(executors.map_serially)
-            if data and context.may_have_gpus():
-                context.connect_cluster()
-                executor = nullcontext(executors.map_on_cluster)  # which any process can call, not this one alone
-            elif data:
-                executor = context.open_executor()
-            with context.terminal.show_progress("evaluate", lambda: (0.0, target.name)), executor as execute:
-                return context.call_on_device(
-                    "evaluate", evaluate_model, context.job.data, target, context.job.seed, execute
-                )
+            # No GPU is held while images are read.
+            opened: AbstractContextManager[Executor] = nullcontext(executors.map_serially)
+            if data:
+                opened = context.open_executor()
+            with (
+                context.terminal.show_progress("evaluate", lambda: (0.0, target.name)),
+                opened as executor,
+                read_other_images(context.job.data, target, executor) as other_images,
+            ):
+                return context.call_on_device("evaluate", evaluate_model, target, context.job.seed, other_images)
 
         context.run_stage("evaluate", targets.read_finished(target), work, targets.describe_outcome)
 

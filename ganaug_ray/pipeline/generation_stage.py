@@ -207,6 +207,7 @@ def _screen_imported(context: StageContext, split: Split, pool: SyntheticPool) -
                 pool.folder,
                 context.job.augment.allow_copies,
                 lambda screened: progress.update(screened / total, f"{screened} of {total} images screened"),
+                context.choose_device_executor("generate"),
             )
     except NothingPassed as error:
         raise StageFailed(f"{error}; {_advise_after_screening(split.job, split.run, pool, None)}") from None

@@ -16,7 +16,7 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import RunRecord
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime import executors, hardware
-from ganaug_ray.runtime.executors import Executor
+from ganaug_ray.runtime.executors import DeviceExecutor, Executor
 
 if TYPE_CHECKING:
     from ganaug_ray.runtime.hardware import Hardware
@@ -141,8 +141,31 @@ class StageContext:
         return function(*arguments, "cpu")
 
     def open_executor(self) -> AbstractContextManager[Executor]:
-        """Open an executor for light work: the cluster if there is one, else processes of this machine."""
-        if "RAY_ADDRESS" not in os.environ:
-            return executors.open_process_pool()
-        self.connect_cluster()
-        return nullcontext(executors.map_on_cluster)
+        """Open an executor for light work on CPUs: processes of this machine, or Ray Data on a cluster."""
+        from ganaug_ray.runtime import resources
+
+        configured = self.job.data.executor
+        if configured == "ray_data" or "RAY_ADDRESS" in os.environ:
+            hardware = self.connect_cluster()
+            if resources.choose_executor(configured, hardware) == "ray_data":
+                from ganaug_ray.runtime.ray_data import RayDataExecutor
+
+                return nullcontext(RayDataExecutor(resources.plan_stage("prepare", hardware)))
+        return executors.open_process_pool()
+
+    def choose_device_executor(self, stage: Stage) -> DeviceExecutor:
+        """Choose who calls a model on many images: Ray Data's actors on GPUs or several nodes, else this process.
+
+        Args:
+            stage: by whose rule each actor reserves.
+        """
+        from ganaug_ray.runtime import resources
+
+        if "RAY_ADDRESS" in os.environ or self.may_have_gpus():
+            hardware = self.connect_cluster()
+            reserved = resources.plan_stage(stage, hardware)
+            if reserved.gpus or hardware.has_several_nodes:
+                from ganaug_ray.runtime.ray_data import RayDataDeviceExecutor
+
+                return RayDataDeviceExecutor(reserved)
+        return executors.map_on_cpu

@@ -129,10 +129,10 @@ def _label_split(context: StageContext, split: Split) -> None:
     def work() -> DatasetRecord:
         from ganaug_ray.augment import pseudo_labels
 
-        hardware = context.connect_cluster()
         teacher = arms.locate_teacher(split.run)
         confidence = context.job.augment.pseudo_confidence
-        return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence, hardware)
+        executor = context.choose_device_executor("label")
+        return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence, executor)
 
     def outcome(record: DatasetRecord) -> str:
         assert record.pseudo is not None, "it is the data set with pseudo-labelled images"

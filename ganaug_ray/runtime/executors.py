@@ -1,6 +1,6 @@
-"""Calls a function on many items in parallel: in processes of this machine, or on all machines of a cluster.
+"""Calls a function on many items in parallel, in processes of this machine; ``ray_data`` does it on a cluster.
 
-Both ways give the results in the order of the items, hold few of them at a time, and pass errors on as they are.
+Both give the results in the order of the items, hold few of them at a time, and pass errors on as they are.
 """
 
 import multiprocessing
@@ -37,9 +37,21 @@ class Executor(Protocol):
         """Yield the results, in the order of the items."""
 
 
+class DeviceExecutor(Protocol):
+    """Calls a function on each item of a sequence, in processes that build it once each, for the device they have."""
+
+    def __call__(self, build: Callable[[str], Callable[[T], R]], items: Sequence[T]) -> Iterator[R]:
+        """Yield the results, in the order of the items."""
+
+
 def map_serially(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     """Call a function on each item in this process, one after another."""
     return map(function, items)
+
+
+def map_on_cpu(build: Callable[[str], Callable[[T], R]], items: Sequence[T]) -> Iterator[R]:
+    """Build a function for the CPU, and call it on each item in this process, one after another."""
+    return map(build("cpu"), items) if items else iter(())
 
 
 @contextmanager
@@ -69,9 +81,7 @@ class _LazyProcessPool:
         if not self._is_worth_processes(len(items)):
             return map_serially(function, items)
         pool = self._get_pool()
-        return _yield_in_order(
-            items, lambda item: pool.submit(function, item), Future.result, self._cores * QUEUED_ITEMS_PER_WORKER
-        )
+        return _yield_in_order(pool, function, items, self._cores * QUEUED_ITEMS_PER_WORKER)
 
     def _is_worth_processes(self, items: int) -> bool:
         if self._cores == 1 or not items:
@@ -120,23 +130,6 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def map_on_cluster(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-    """Call a function on each item, as Ray tasks on the cluster that this process is connected to."""
-    import ray
-
-    call: Any = ray.remote(_call_function)
-
-    def result(ref: Any) -> R:
-        try:
-            return ray.get(ref)
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from None
-
-    window = QUEUED_ITEMS_PER_WORKER * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    function_ref = ray.put(function)  # it may have much bound to it
-    return _yield_in_order(items, lambda item: call.remote(function_ref, item), result, window)
-
-
 def call_on_device(function: Callable[..., R], arguments: tuple[Any, ...], reserved: StageResources) -> R:
     """Call ``function(*arguments, device)`` in a Ray task that has reserved what a stage takes; its errors pass.
 
@@ -167,17 +160,13 @@ def _call_on_reserved_device(function: Callable[..., R], arguments: tuple[Any, .
     return function(*arguments, cluster.get_reserved_device())
 
 
-def _call_function(function: Callable[[T], R], item: T) -> R:
-    return function(item)
-
-
 def _yield_in_order(
-    items: Sequence[T], submit: Callable[[T], Any], result: Callable[[Any], R], window: int
+    pool: ProcessPoolExecutor, function: Callable[[T], R], items: Sequence[T], window: int
 ) -> Iterator[R]:
-    waiting: deque[Any] = deque()
+    waiting: deque[Future[R]] = deque()
     for item in items:
-        waiting.append(submit(item))
+        waiting.append(pool.submit(function, item))
         if len(waiting) >= window:
-            yield result(waiting.popleft())
+            yield waiting.popleft().result()
     while waiting:
-        yield result(waiting.popleft())
+        yield waiting.popleft().result()

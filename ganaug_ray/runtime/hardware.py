@@ -79,6 +79,11 @@ class Hardware:
         return sum(node.gpus for node in self.nodes) + self.growth.gpus
 
     @property
+    def has_several_nodes(self) -> bool:
+        """Whether there is more than one machine, or can be."""
+        return len(self.nodes) > 1 or self.growth.cpus > 0
+
+    @property
     def kind(self) -> Literal["CPU", "GPU"]:
         """What a worker of a training has one of."""
         return "GPU" if self.gpus >= 1 else "CPU"

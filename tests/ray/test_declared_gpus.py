@@ -26,7 +26,7 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.errors import StageFailed, UserError
-from ganaug_ray.runtime import cluster, executors, preflight, side_by_side, worker_group
+from ganaug_ray.runtime import cluster, executors, preflight, ray_data, side_by_side, worker_group
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.resources import plan_stage
 
@@ -144,6 +144,12 @@ def test_light_stages_use_what_they_reserve(notes: Path, experiment: Run, tmp_pa
     predicted = predict_images(model, list_parts([str(_write_picture(tmp_path))]), two_gpus, lambda share, words: None)
     assert predicted.table["error"].null_count == 1
     reserved += collect_reserved(notes)
+
+    label = ray_data.RayDataDeviceExecutor(plan_stage("label", two_gpus))
+    assert list(label(lambda device: str, range(8))) == [str(number) for number in range(8)]
+    labelling = collect_reserved(notes)
+    assert len({gpu for gpus in labelling for gpu in gpus}) == len(labelling) <= 2
+    reserved += labelling
 
     assert executors.call_on_device(_return_device, (), plan_stage("evaluate", two_gpus)) == "cpu", "the stand-in's"
     reserved += collect_reserved(notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -13,20 +14,24 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+import torch
 from PIL import Image
 from ray.train import UserCallback
 from ray.util import placement_group_table
 
 from ganaug_ray.augment import strategies
+from ganaug_ray.augment.arms import locate_teacher
 from ganaug_ray.augment.generate import generate_pool
 from ganaug_ray.augment.generated_blocks import generate_blocks
+from ganaug_ray.augment.imported_pool import ShardRows, gather_evidence
 from ganaug_ray.augment.live_generation import LiveSpec, open_live_feed
 from ganaug_ray.augment.mixed_batches import open_mixed_feed
+from ganaug_ray.augment.pseudo_labels import PSEUDO_ONLY_FOLDER, write_pseudo_labels
 from ganaug_ray.augment.screening import Examiner, Screening
-from ganaug_ray.augment.screening_rules import ScreeningLimits
+from ganaug_ray.augment.screening_rules import Evidence, ScreeningLimits
 from ganaug_ray.classify.launch import train_classifiers
 from ganaug_ray.classify.train_worker import ClassifierTraining
-from ganaug_ray.config import Job, ScreenConfig
+from ganaug_ray.config import DataConfig, Job, ScreenConfig
 from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
@@ -34,15 +39,20 @@ from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store, object_store, shared_memory
 from ganaug_ray.data.loading.resident_loader import open_real_feed
-from ganaug_ray.errors import StageFailed
+from ganaug_ray.data.prepare import prepare_dataset
+from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.gan.sampler import Generator
-from ganaug_ray.runtime import worker_group
+from ganaug_ray.runtime import ray_data, worker_group
+from ganaug_ray.runtime.executors import map_on_cpu
 from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.ray_data import RayDataDeviceExecutor, RayDataExecutor
+from ganaug_ray.runtime.resources import StageResources
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
 ONE_CPU = Hardware.of_one_machine(1)
 THREE_CPUS = Hardware.of_one_machine(3)
+TWO_ACTORS, THREE_ACTORS = (StageResources(1, 1, 0, at_once=n) for n in (2, 3))
 
 
 def test_pool_is_independent_of_actor_count(experiment: Run, tmp_path: Path) -> None:
@@ -101,32 +111,77 @@ def test_live_screening_uses_pool_limits(experiment: Run, tmp_path: Path) -> Non
     assert out.list_files(".parquet") == ["screened.parquet"]
 
 
-def test_cluster_prepares_identical_dataset(tmp_path: Path) -> None:
-    """A cluster prepares the same dataset, byte for byte, as a single process."""
-    from ganaug_ray.config import DataConfig
-    from ganaug_ray.data.prepare import prepare_dataset
-    from ganaug_ray.errors import UserError
-    from ganaug_ray.runtime.executors import map_on_cluster
-
-    for index in range(600):
-        folder = tmp_path / "source" / f"class{index % 3}"
-        folder.mkdir(parents=True, exist_ok=True)
-        pixels = np.random.default_rng(index).integers(0, 256, (20, 24, 3), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index}.png")
+def test_ray_data_prepares_identical_dataset(tmp_path: Path) -> None:
+    """Ray Data's actors prepare the same dataset, byte for byte, as a single process; errors pass as they are."""
+    write_pictures(tmp_path / "source", 600)
     (tmp_path / "source" / "class0" / "bad.png").write_bytes(b"<html>")
-    config = DataConfig(source=[str(tmp_path / "source")])
+    config = DataConfig(source=[str(tmp_path / "source")], train_per_class=100, unlabelled=["unused"])
     here, there = Folder.from_uri(tmp_path / "here"), Folder.from_uri(tmp_path / "there")
     prepare_dataset(config, here)
-    prepare_dataset(config, there, map_on_cluster)
-    names = ["split.parquet", "rejected.parquet", "train/part-00000.parquet", "test/part-00000.parquet"]
-    assert all(here.read_bytes(name) == there.read_bytes(name) for name in names)
+    prepare_dataset(config, there, RayDataExecutor(THREE_ACTORS))
+    assert hash_tables(there) == hash_tables(here)
+    assert {"rejected.parquet", "unlabelled/part-00000.parquet", "train/part-00000.parquet"} < hash_tables(here).keys()
     (tmp_path / "broken.tar").write_bytes(b"no tar")
+    broken = config.model_copy(update={"source": [str(tmp_path / "broken.tar")], "unlabelled": None})
     with pytest.raises(UserError, match=r"broken\.tar"):
-        prepare_dataset(
-            config.model_copy(update={"source": [str(tmp_path / "broken.tar")]}),
-            Folder.from_uri(tmp_path),
-            map_on_cluster,
-        )
+        prepare_dataset(broken, Folder.from_uri(tmp_path / "none"), RayDataExecutor(THREE_ACTORS))
+
+
+def test_deadly_item_is_given_up(tmp_path: Path) -> None:
+    """An item that kills each process that it comes to ends in a sentence, after a few restarts."""
+
+    def call(item: int) -> int:
+        with (tmp_path / str(item)).open("a") as stream:
+            stream.write("called\n")
+        if item == 1:
+            os._exit(1)
+        return item
+
+    with pytest.raises(StageFailed, match="a worker failed"):
+        list(RayDataExecutor(StageResources(1, 1, 0))(call, range(2)))
+    assert len((tmp_path / "1").read_text().split()) == 1 + ray_data.MAX_RESTARTS
+
+
+def test_actors_label_and_screen_as_one_process(experiment: Run, tmp_path: Path) -> None:
+    """Pseudo-labels, and the evidence by which images are screened, are the same from two actors and this process."""
+    executors = {"here": map_on_cpu, "there": RayDataDeviceExecutor(TWO_ACTORS)}
+    teacher = locate_teacher(experiment)
+    dataset = Folder.from_uri(tmp_path / "dataset")
+    shutil.copytree(experiment.dataset.path, dataset.path)
+    rows = image_store.read_images(experiment.dataset / "test", 90)
+    for number in range(3):
+        part = rows.take(np.arange(30 * number, 30 * number + 30))
+        image_store.write_shard((dataset / "unlabelled").create(), number, part, "real")
+    for name, executor in executors.items():
+        write_pseudo_labels(dataset, teacher, Folder.from_uri(tmp_path / name), 0.15, executor)
+    assert hash_tables(Folder.from_uri(tmp_path / "there")) == hash_tables(Folder.from_uri(tmp_path / "here"))
+    assert image_store.read_images(Folder.from_uri(tmp_path / "here") / PSEUDO_ONLY_FOLDER).ids
+
+    screening = Screening(ScreenConfig(), str(teacher), str(dataset), None)
+    shards = [ShardRows(f"part-{number:05d}.parquet", np.arange(0, 30, 2)) for number in range(3)]
+    here, there = (
+        Evidence.concatenate(gather_evidence(screening, dataset / "unlabelled", shards, executor, lambda images: None))
+        for executor in executors.values()
+    )
+    assert torch.equal(here.probabilities_NK, there.probabilities_NK)
+    assert torch.equal(here.near_N, there.near_N)
+    assert here.y_N.tolist() == rows.labels[::2].tolist()
+
+
+def write_pictures(folder: Path, n: int) -> None:
+    """Pictures of noise in three classes."""
+    for index in range(n):
+        (folder / f"class{index % 3}").mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (16, 20, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"class{index % 3}" / f"{index}.png")
+
+
+def hash_tables(folder: Folder) -> dict[str, str]:
+    """The path of each table in a folder and below it -> a hash of its bytes."""
+    tables = Path(folder.path).rglob("*.parquet")
+    return {
+        str(path.relative_to(folder.path)): hashlib.blake2b(path.read_bytes()).hexdigest() for path in sorted(tables)
+    }
 
 
 def fit(job: Job, dataset: Folder, out: Path, batches: Any = None, **changes: Any) -> ClassifierTraining:

@@ -193,7 +193,7 @@ def test_pseudo_labels_need_confident_teacher(experiment: Run, tiny_job: Job, tm
     )
     image_store.write_images((run.dataset / "unlabelled").create(), blind, "real")
     teacher = arms.locate_teacher(run)
-    record = pseudo_labels._label_images(str(run.dataset), str(teacher), str(run.pseudo), 0.15)
+    record = pseudo_labels.write_pseudo_labels(run.dataset, teacher, run.pseudo, 0.15)
     alone, both = (
         image_store.read_images(run.pseudo / pseudo_labels.PSEUDO_ONLY_FOLDER),
         image_store.read_images(run.pseudo / "train"),

@@ -17,7 +17,8 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.pipeline import training_stages
 from ganaug_ray.pipeline.pipeline import Pipeline
-from ganaug_ray.runtime import cluster
+from ganaug_ray.pipeline.stage import StageContext
+from ganaug_ray.runtime.executors import map_on_cpu
 from tests.conftest import DIGITS, TINY
 
 
@@ -51,11 +52,7 @@ def test_lower_confidence_labels_images(experiment: Run, tmp_path: Path, monkeyp
     images = (shown.images, shown.labels * 0 - 1, shown.ids, shown.paths, shown.provenance)
     image_store.write_images((run.dataset / "unlabelled").create(), image_store.LabelledImages(*images), "real")
 
-    def label(dataset: object, teacher: object, out: object, confidence: float, hardware: object) -> object:
-        return pseudo_labels._label_images(str(dataset), str(teacher), str(out), confidence)
-
-    monkeypatch.setattr(pseudo_labels, "write_pseudo_labels", label)  # in this process
-    monkeypatch.setattr(cluster, "connect", lambda *arguments, **options: None)
+    monkeypatch.setattr(StageContext, "choose_device_executor", lambda context, stage: map_on_cpu)
     with pytest.raises(StageFailed, match=r"lower augment\.pseudo_confidence to") as caught:
         training_stages._label_images(Pipeline(job, run, Terminal()).context)
     match = re.search(r"pseudo_confidence to (\S+) or less", str(caught.value))

@@ -22,7 +22,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import shard_writer
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import UserError
-from ganaug_ray.evaluate import evaluate_model, metrics, targets
+from ganaug_ray.evaluate import evaluate_model, metrics, targets, test_images
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime.executors import map_serially
 from tests.conftest import DIGITS, TINY
@@ -88,9 +88,9 @@ def test_killed_evaluation_is_repeated(copied: Run, tiny_job: Job, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(evaluate_model, "_draw_figures", die)
         with pytest.raises(KeyboardInterrupt):
-            evaluate_model.evaluate_model(tiny_job.data, place, 0, map_serially)
+            evaluate_model.evaluate_model(place, 0)
     assert targets.read_finished(place) is None
-    evaluate_model.evaluate_model(tiny_job.data, place, 0, map_serially)
+    evaluate_model.evaluate_model(place, 0)
     assert targets.read_finished(place)
 
 
@@ -128,7 +128,8 @@ def test_other_dataset_excludes_trained_rows(copied: Run, tiny_job: Job, monkeyp
     monkeypatch.setattr(shard_writer, "read_pixels", counted)
     monkeypatch.setattr(image_store, "MAX_SHARD_BYTES", 600 * 32 * 32)
     place = targets.build_target(copied, champion_target(copied, tiny_job).model, "sklearn:digits")
-    record = evaluate_model.evaluate_model(tiny_job.data, place, 0, map_serially)
+    with test_images.read_other_images(tiny_job.data, place, map_serially) as others:
+        record = evaluate_model.evaluate_model(place, 0, others)
     assert max(together) == 600
     assert record["excluded_train_rows"] == 80
     assert record["n"] == 1797 - 80 - record["rejected"].get("duplicate", 0)

@@ -17,6 +17,7 @@ from ganaug_ray.pipeline import stage as stages
 from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.runtime import hardware, resources, side_by_side, worker_group
 from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.ray_data import RayDataDeviceExecutor, RayDataExecutor
 from ganaug_ray.runtime.resources import STAGES, Stage, plan_stage
 from tests.conftest import ROOT
 
@@ -176,6 +177,45 @@ def test_snapshots_wait_for_no_node() -> None:
     """What an autoscaler may add is no room for them."""
     growing = Hardware.from_ray([{"CPU": 1}], {"CPU": 16})
     assert resources.plan_snapshots(1, plan_stage("train-gan", growing), growing) is None
+
+
+@pytest.mark.parametrize(
+    ("configured", "nodes", "growth", "expected"),
+    [
+        ("auto", 1, 0, "processes"),
+        ("auto", 2, 0, "ray_data"),
+        ("auto", 1, 8, "ray_data"),
+        ("processes", 2, 0, "processes"),
+        ("ray_data", 1, 0, "ray_data"),
+    ],
+)
+def test_images_are_read_by_ray_data_on_clusters(
+    configured: str, nodes: int, growth: int, expected: str, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several nodes, there or to come, read images with Ray Data, one machine with processes, unless the job says."""
+    cluster = Hardware((hardware.NodeResources(4),) * nodes, hardware.NodeResources(growth))
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(StageContext, "connect_cluster", lambda self: cluster)
+    data = tiny_job.data.model_copy(update={"executor": configured})
+    job = tiny_job.model_copy(update={"data": data})
+    context = StageContext(job, Run(Folder.from_uri("/nowhere")), None)  # type: ignore[arg-type]
+    with context.open_executor() as executor:
+        assert isinstance(executor, RayDataExecutor) == (expected == "ray_data")
+        assert expected == "processes" or executor.reserved.at_once == 4 * nodes
+
+
+@pytest.mark.parametrize(("nodes", "gpus", "actors"), [(1, 0, None), (2, 0, 8), (1, 2, 2), (2, 2, 4)])
+def test_models_are_asked_by_actors_on_clusters(
+    nodes: int, gpus: int, actors: int | None, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labelling and screening use every GPU, or every CPU of several nodes; one machine without GPUs needs no actor."""
+    cluster = Hardware((hardware.NodeResources(4, gpus),) * nodes)
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(StageContext, "connect_cluster", lambda self: cluster)
+    context = StageContext(tiny_job, Run(Folder.from_uri("/nowhere")), None)  # type: ignore[arg-type]
+    for stage in ("label", "generate"):
+        executor = context.choose_device_executor(stage)
+        assert (executor.reserved.at_once if isinstance(executor, RayDataDeviceExecutor) else None) == actors
 
 
 def test_stage_without_gpus_reserves_nothing(tiny_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
