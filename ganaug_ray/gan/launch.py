@@ -1,4 +1,7 @@
-"""The train-gan stage: GANs of one process side by side as Ray tasks, the ranks of larger ones under Ray Train."""
+"""The train-gan stage: GANs of one process as Ray tasks side by side, the ranks of larger ones under Ray Train.
+
+Ray Train starts five processes before the first rank trains; one that has trained a teacher takes a task at once.
+"""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -47,16 +50,17 @@ def train_gans(
     if lowered := resources.describe_lowered_workers(config, workers, hardware):
         notify(lowered)
     share = choose_gpu_share(trainings[0]) if hardware.has_gpus else 1.0
-    reserved = resources.plan_stage("train-gan", hardware, workers, share)
+    is_single = len(trainings) == 1
+    reserved = resources.plan_stage("train-gan", hardware, workers, 1.0 if is_single else share)
     beside = resources.plan_snapshots(len(trainings), reserved, hardware, share)
     open_executor = functools.partial(background_worker.open_background_worker, beside) if beside else None
-    if len(trainings) == 1 or workers > 1:
+    if workers > 1:
         train = functools.partial(
             _train_on_ranks, workers=workers, use_gpu=hardware.has_gpus, open_executor=open_executor
         )
         ends = side_by_side.run_groups(train, trainings, reserved.at_once)
     else:
-        ends = _train_side_by_side(trainings, reserved, open_executor)
+        ends = _train_in_tasks(trainings, reserved, open_executor)
     failures = []
     for training, error in ends:
         if isinstance(error, DivergenceError):
@@ -79,7 +83,7 @@ def choose_gpu_share(training: GanTraining) -> float:
     return resources.choose_gpu_share(parameters, config.batch_size, training.size)
 
 
-def _train_side_by_side(
+def _train_in_tasks(
     trainings: list[GanTraining], reserved: StageResources, open_executor: OpenExecutor | None
 ) -> Iterator[tuple[GanTraining, DivergenceError | StageFailed | None]]:
     """Train each in a process of its own, and yield each when it ends, with its error or None."""

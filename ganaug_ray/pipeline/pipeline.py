@@ -141,6 +141,7 @@ class Pipeline:
         if facts is None or not facts.is_timed:
             if dataset is None:
                 return
+            training_stages.prepare_weights(self.context)  # wrong ones are told before steps are timed
             facts = JobFacts(self.job, dataset=dataset, cpu_only=self.cpu_only)
         with self.terminal.show_progress("plan", lambda: (0.0, "timing some steps of each training")):
             time_left = facts.estimate(self.job, self.run)

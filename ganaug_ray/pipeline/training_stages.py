@@ -179,6 +179,16 @@ def train_classifiers(context: StageContext) -> None:
     context.run_stage("train", None if missing else Record(), work, outcome)
 
 
+def prepare_weights(context: StageContext) -> None:
+    """Read the weights that classifiers start from, in each split; raise UserError if they do not fit."""
+    if context.job.classifier.weights is None and context.job.classifier.init_from is None:
+        return
+    from ganaug_ray.classify import initial_weights
+
+    for split in context.splits:
+        initial_weights.prepare_weights(split.job, split.run)
+
+
 def require_data(context: StageContext) -> None:
     """Raise UserError if the data of a split are not prepared."""
     for split in context.splits:

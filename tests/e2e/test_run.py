@@ -2,80 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
+import shutil
 import signal
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-import pexpect
-import psutil
-import pytest
-
-from tests.conftest import DIGITS, TINY, environment
+from tests.conftest import environment
+from tests.helpers.killing import STEPS, command
+from tests.helpers.terminal import Interrupted, join_lines, plain
 
 STAGES = ["prepare", "teach", "train-gan", "generate", "train", "compare", "evaluate", "report", "promote"]
-
-
-def arguments(out: Path) -> list[str]:
-    settings = [
-        *TINY,
-        "arms={real+classic+synthetic: {}, real+classic+live: {}}",
-        "gan.lr=2e-4",
-        "gan.workers=2",
-        "gan.steps=300",
-        "gan.checkpoint_every=100",
-        "gan.snapshot_every=300",
-    ]
-    return ["-m", "ganaug_ray", "run", str(DIGITS), "--out", str(out), *(f"--set={one}" for one in settings)]
-
-
-@dataclass(frozen=True)
-class Interrupted:
-    """What a run had left when Ctrl-C was pressed while its GAN was trained: all that it drew, and its processes."""
-
-    drawn: str
-    exit_code: int
-    ended: bool
-
-
-def spawn(out: Path) -> tuple[pexpect.spawn, io.StringIO]:
-    """Type the command on a pseudo-terminal; the second is what it draws there."""
-    drawn = io.StringIO()
-    child = pexpect.spawn(
-        sys.executable, arguments(out), env=environment(TERM="xterm-256color"), encoding="utf-8", timeout=300,
-        dimensions=(40, 160), logfile=drawn,
-    )  # fmt: skip
-    return child, drawn
-
-
-@pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Interrupted]:
-    """A run on which Ctrl-C was pressed while ranks of Ray Train trained its GAN: its folder, and what it left."""
-    out = tmp_path_factory.mktemp("e2e") / "digits"
-    child, drawn = spawn(out)
-    child.expect(r"step \d+ of 300, loss_g")
-    processes = psutil.Process(child.pid).children(recursive=True)
-    assert len(processes) > 3
-    child.sendintr()
-    child.expect(pexpect.EOF)
-    child.close()
-    alive = psutil.wait_procs(processes, timeout=30)[1]
-    return out, Interrupted(drawn.getvalue(), child.exitstatus, not alive)
-
-
-@pytest.fixture(scope="module")
-def finished(interrupted: tuple[Path, Interrupted]) -> tuple[Path, str]:
-    """The same command again, to its end: the folder of the run, and all that was drawn on the terminal both times."""
-    out, before = interrupted
-    child, drawn = spawn(out)
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0, drawn.getvalue()
-    return out, before.drawn + drawn.getvalue()
 
 
 def test_interrupted_training_ends_without_traceback(interrupted: tuple[Path, Interrupted]) -> None:
@@ -89,10 +27,6 @@ def test_interrupted_training_ends_without_traceback(interrupted: tuple[Path, In
     assert "Traceback" not in text
 
 
-def plain(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-
-
 def test_terminal_shows_progress_and_stages(finished: tuple[Path, str]) -> None:
     """A terminal shows a progress bar for long work and one line for each stage."""
     _, drawn = finished
@@ -100,12 +34,7 @@ def test_terminal_shows_progress_and_stages(finished: tuple[Path, str]) -> None:
     done = re.findall(r"^\s*(\S+)\s+done\s+\S.*\d\.\d s", join_lines(text), re.MULTILINE)
     assert done == STAGES
     assert re.search(r"train-gan\s+━+.*\d+ %", text), "a progress bar"
-    assert re.search(r"step \d+ of 300, loss_g \d+\.\d+", text)
-
-
-def join_lines(text: str) -> str:
-    """What a terminal shows, with the lines of a stage that were broken between words in one."""
-    return re.sub(r" *\n {18}", " ", re.sub(r"[\r\n]+", "\n", text))
+    assert re.search(rf"step \d+ of {STEPS}, loss_g \d+\.\d+", text)
 
 
 def test_every_stage_shows_life_from_its_beginning(finished: tuple[Path, str]) -> None:
@@ -145,10 +74,10 @@ def test_run_folder_holds_all_results(finished: tuple[Path, str]) -> None:
     promised = """
         job.yaml run.json verdict.json report.html report.json registry/champion.json registry/versions/1/model.onnx
         dataset/dataset.json dataset/split.parquet dataset/train/part-00000.parquet
-        gan/gan.json gan/gan.safetensors gan/metrics.jsonl gan/samples/step-00000300.png
+        gan/gan.json gan/gan.safetensors gan/metrics.jsonl gan/samples/step-00000240.png
         synthetic/synthetic.json synthetic/part-0000-00000.parquet gan/film.gif dataset/card.html
-        models/real+classic/seed-1/predictions.parquet models/real+classic+synthetic/seed-1/model.safetensors
-        models/real+classic+live/seed-1/predictions.parquet
+        models/real+classic/seed-0/predictions.parquet models/real+classic+synthetic/seed-0/model.safetensors
+        models/real+classic+live/seed-0/predictions.parquet
     """
     for name in promised.split():
         assert (out / name).is_file(), name
@@ -186,7 +115,7 @@ def test_two_ranks_log_each_step_once(finished: tuple[Path, str]) -> None:
     """A GAN that is trained on two ranks logs every step once."""
     out, _ = finished
     rows = [json.loads(line) for line in (out / "gan" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if "loss_g" in row] == list(range(2, 301, 2))
+    assert [row["step"] for row in rows if "loss_g" in row] == list(range(1, STEPS + 1))
     assert any(name.startswith("kid_teacher_n80") for name in rows[-1])
 
 
@@ -194,22 +123,18 @@ def test_finished_run_starts_no_ray(finished: tuple[Path, str]) -> None:
     """With a cluster address where nobody answers, so that any attempt to start Ray would fail."""
     out, _ = finished
     before = {path: path.stat().st_mtime_ns for path in (out / "models").rglob("*")}
-    again = subprocess.run(
-        [sys.executable, *arguments(out)],
-        env=environment(RAY_ADDRESS="127.0.0.1:1"), capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    nowhere = environment(RAY_ADDRESS="127.0.0.1:1")
+    again = subprocess.run(command("run", out), env=nowhere, capture_output=True, text=True, check=True)
     assert re.findall(r"^(\S+)\s+kept", again.stdout, re.MULTILINE) == STAGES
     assert again.stderr == ""
     assert {path: path.stat().st_mtime_ns for path in (out / "models").rglob("*")} == before
 
 
-def test_added_seed_trains_only_missing_models(finished: tuple[Path, str]) -> None:
+def test_added_seed_trains_only_missing_models(finished: tuple[Path, str], tmp_path: Path) -> None:
     """More evidence for the same experiment; here without Ray to be had, so the need for it shows."""
-    out, _ = finished
-    more = subprocess.run(
-        [sys.executable, *arguments(out), "--set=compare.seeds=3"],
-        env=environment(RAY_ADDRESS="127.0.0.1:1"), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    out = shutil.copytree(finished[0], tmp_path / "digits")
+    typed, nowhere = command("run", out, "compare.seeds=2"), environment(RAY_ADDRESS="127.0.0.1:1")
+    more = subprocess.run(typed, env=nowhere, capture_output=True, text=True, check=False)
     assert re.findall(r"^(\S+)\s+kept", more.stdout, re.MULTILINE) == STAGES[:4]
     assert "train      failed" in more.stdout
     assert more.returncode == 2
@@ -220,10 +145,8 @@ def test_folder_refuses_other_job(finished: tuple[Path, str]) -> None:
     """The folder of a run refuses a job with other settings and names the difference."""
     out, _ = finished
     job = (out / "job.yaml").read_bytes()
-    other = subprocess.run(
-        [sys.executable, *arguments(out), "--set=gan.lr=1e-5"], env=environment(), capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
+    typed = command("run", out, "gan.lr=1e-5")
+    other = subprocess.run(typed, env=environment(), capture_output=True, text=True, check=False)
     assert other.returncode == 2
     assert re.search(r"gan\.lr\b.*\b0\.0002\b.*\b1e-05\b", other.stderr)
     assert (out / "job.yaml").read_bytes() == job

@@ -10,7 +10,8 @@ from pathlib import Path
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.search.trial_log import Ledger
-from tests.conftest import DIGITS, TINY, environment
+from tests.conftest import DIGITS, environment
+from tests.helpers import killing
 
 SPACE = """
 about: "a small one"
@@ -20,11 +21,11 @@ space:
 """
 
 
-def test_killed_search_resumes_and_writes_job(tmp_path: Path) -> None:
+def test_killed_search_resumes_and_writes_job(finished: tuple[Path, str], tmp_path: Path) -> None:
     """A search that is killed goes on with the same command and writes a job that runs."""
-    space, best, out = tmp_path / "space.yaml", tmp_path / "best.yaml", tmp_path / "run"
+    space, best, out = tmp_path / "space.yaml", tmp_path / "best.yaml", killing.taught(finished[0], tmp_path / "run")
     space.write_text(SPACE)
-    settings = [f"--set={one}" for one in [*TINY, "gan.log_every=1", "search.trials=4"]]
+    settings = [f"--set={one}" for one in [*killing.SETTINGS, "search.trials=4"]]
     command = [
         sys.executable, "-m", "ganaug_ray", "search", "gan", str(DIGITS), "--space", str(space), "--out", str(out),
         "--write", str(best), *settings,

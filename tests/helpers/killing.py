@@ -29,6 +29,8 @@ from tests.helpers.cluster import Nodes, end, kill_if_alive
 STEPS, KEPT_EVERY, CLASSIFIER_STEPS = 240, 30, 120
 SETTINGS = [
     *TINY,
+    "arms={real+classic+synthetic: {}, real+classic+live: {}}",
+    "gan.lr=2e-4",
     f"gan.steps={STEPS}",
     f"gan.checkpoint_every={KEPT_EVERY}",
     "gan.snapshot_every=120",

@@ -114,7 +114,8 @@ def test_diverged_gan_suggests_next_steps(
         raise DivergenceError(41)
 
     monkeypatch.setattr(worker_group, "run_on_ranks", diverge)
-    training = GanTraining(tiny_job.gan, 32, 0, str(digits), "teacher", str(tmp_path / "gan"), 1.0, {})
+    config = tiny_job.gan.model_copy(update={"workers": 2})
+    training = GanTraining(config, 32, 0, str(digits), "teacher", str(tmp_path / "gan"), 1.0, {})
     with pytest.raises(StageFailed, match=r"not finite.* 41\..*Set gan\.lr below .*starts the training again"):
         train_gans([training], Hardware.of_one_machine(2))
 

@@ -37,12 +37,12 @@ def train_here(
 def test_lower_rate_is_trained_in_the_folder(experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a GAN has diverged, the same folder takes a lower gan.lr than the message names, from step 0 as it says."""
     run = Run(Folder.from_uri(tmp_path / "run"))
-    job = load_job(DIGITS, [*TINY, "gan.lr=0.5"])
+    job = load_job(DIGITS, [*TINY, "gan.workers=2", "gan.lr=0.5"])
     run.claim_folder(job)
     for name in ("dataset", "models/teacher"):
         shutil.copytree(f"{experiment.root}/{name}", tmp_path / "run" / name)
-    # One CPU, so no process measures beside the training: there is no Ray here.
-    monkeypatch.setattr(cluster, "connect", lambda *arguments, **options: Hardware.of_one_machine(1))
+    # Two CPUs for two ranks, so no process measures beside the training: there is no Ray here.
+    monkeypatch.setattr(cluster, "connect", lambda *arguments, **options: Hardware.of_one_machine(2))
     monkeypatch.setattr(worker_group, "run_on_ranks", train_here)
 
     def diverge(guard: FiniteGuard, step: int) -> None:
@@ -58,7 +58,7 @@ def test_lower_rate_is_trained_in_the_folder(experiment: Run, tmp_path: Path, mo
     assert checkpoint.read_newest_step(run.gan / "checkpoints") == 4
     match = re.search(r"gan\.lr below ([\d.e-]+):", str(caught.value))
     assert match, caught.value
-    lower = load_job(DIGITS, [*TINY, f"gan.lr={float(match[1]) / 1000}"])
+    lower = load_job(DIGITS, [*TINY, "gan.workers=2", f"gan.lr={float(match[1]) / 1000}"])
     run.claim_folder(lower)
     assert checkpoint.read_newest_step(run.gan / "checkpoints") == 0
     Pipeline(lower, run, Terminal()).train_gan()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -100,18 +101,29 @@ def test_gpu_share_follows_size(tiny_job: Job, experiment: Run, monkeypatch: pyt
     assert classifier_launch.choose_gpu_share(replace(fit, config=resnet)) == 1.0
 
 
-def test_lowered_workers_reach_ray_train(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one GPU, a GAN of two workers is trained by one that reserves it, and the terminal says so."""
+def test_lowered_workers_reach_ray(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one GPU, a GAN of two workers is trained by one task that reserves it, and the terminal says so."""
     calls: list[Any] = []
     monkeypatch.setattr(
         worker_group, "run_on_ranks", lambda *given, **named: calls.append((given[2], named["use_gpu"]))
     )
+
+    def run_tasks(start: Any, tasks: Any, read_step: Any) -> list[Any]:
+        start(tasks[0])
+        return []
+
+    def note_options(**options: Any) -> Any:
+        calls.append(options)
+        return SimpleNamespace(remote=lambda *arguments: None)
+
+    monkeypatch.setattr(side_by_side, "run_tasks", run_tasks)
+    monkeypatch.setattr(gan_launch._train_task, "options", note_options)
     training = GanTraining(
         tiny_job.gan.model_copy(update={"workers": 2}), 32, 0, str(experiment.dataset), "t", str(experiment.gan), 1, {}
     )
     notes: list[str] = []
     gan_launch.train_gans([training], Hardware.of_one_machine(8, 1), notes.append)
-    assert calls == [(1, True)]
+    assert calls == [{"num_cpus": 1, "num_gpus": 1.0}], "all of it, however small the network"
     assert notes == ["workers 2: 1 is used, since there is room for 1, each with a CPU and a GPU"]
     gan_launch.train_gans([training], Hardware.of_one_machine(8, 1).without_gpus(), notes.append)
     assert calls[1:] == [(2, False)]
