@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import ray
-from ray import cloudpickle
+from ray import cloudpickle  # as Ray does it with all that a task is given; nothing of it is kept
 from ray.util.annotations import RayDeprecationWarning
 
 from ganaug_ray.core import worker_log
@@ -78,16 +78,16 @@ def _map_on_actors(
     if not items:
         return
     actors = min(len(items), max(1, reserved.at_once))
-    items = ray.data.from_items(
+    rows = ray.data.from_items(
         [{"item": cloudpickle.dumps(item)} for item in items],
         override_num_blocks=min(len(items), BLOCKS_PER_ACTOR * actors),
     )
-    items.context.execution_options.preserve_order = True
-    items.context.enable_progress_bars = False
+    rows.context.execution_options.preserve_order = True
+    rows.context.enable_progress_bars = False
     with warnings.catch_warnings():
         # There is no other way yet to bound the restarts: an item that kills its process would be tried for ever.
         warnings.simplefilter("ignore", RayDeprecationWarning)
-        outcomes = items.map_batches(
+        outcomes = rows.map_batches(
             _Caller,
             fn_constructor_args=(build,),
             batch_size=1,
