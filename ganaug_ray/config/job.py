@@ -251,14 +251,19 @@ class Job(Config):
         return any(arm.traits.is_synthetic or arm.traits.transfer for arm in self.compared_arms.values())
 
     def describe_addition(self, arm: str) -> str:
-        """Name what an arm adds to the baseline, in a few words; where it is from, if not from here."""
+        """Name in three words what an arm adds to the baseline, with its source if that is elsewhere and a single word.
+
+        >>> job = Job.model_validate({"data": {"source": "pets"}, "augment": {"images": ["a.zip", "b.zip"]}})
+        >>> job.describe_addition("real+classic+images")
+        'images from elsewhere'
+        """
         settings = self.all_arms[arm]
         if settings.traits.transfer:
             assert self.augment.generator is not None, "the job was refused without one"
-            return f"weights from {self.augment.generator.short_name}"
+            return f"weights from {_keep_one_word(self.augment.generator.short_name)}"
         if settings.source == OWN_GAN:
             return settings.added_images
-        return f"images from {self.augment.sources[settings.source].short_name}"
+        return f"images from {_keep_one_word(self.augment.sources[settings.source].short_name)}"
 
     def derive_split(self, number: int) -> "Job":
         """Return the job for one of its splits: with other images in each part, and another seed."""
@@ -271,3 +276,8 @@ class Job(Config):
     def gan_image_size(self) -> int:
         """Side of the images that the GAN generates, in pixels."""
         return self.gan.image_size or max(side for side in (16, 32, 64) if side <= self.data.image_size)
+
+
+def _keep_one_word(name: str) -> str:
+    """Return the name of a source; of several, or one with spaces, a word in its place: an answer has 25 words."""
+    return "elsewhere" if " " in name else name

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ganaug_ray.core.experiment_dir import Run
+from tests.helpers import browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
@@ -19,6 +20,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 QUIET = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+
+MAX_HEIGHT_PX = 6000  # of the page at 1,200 pixels, before anything is unfolded
 
 
 def chromium(profile: Path, *arguments: str) -> str:
@@ -61,3 +64,13 @@ def test_report_fits_window_with_all_pictures(experiment: Run, tmp_path: Path, w
     pixels = np.asarray(Image.open(shot).convert("L"))
     assert pixels.std() > 5, "not a blank page"
     assert (np.median(pixels) > 128) == (scheme == "light")
+
+
+def test_report_is_read_in_a_few_screens(experiment: Run, tmp_path: Path) -> None:
+    """With all folds closed, the page of ten classes has at most 6,000 pixels at a width of 1,200."""
+    (tmp_path / "report.html").write_bytes(experiment.root.read_bytes("report.html"))
+    with browser.tab(tmp_path / "profile") as tab:
+        tab.show((tmp_path / "report.html").as_uri(), 1200, 900)
+        tab.until("[...document.images].every(image => image.complete)")
+        assert tab.run("document.querySelectorAll('h2').length") >= 7, "a page with all its sections"
+        assert tab.run("document.documentElement.scrollHeight") <= MAX_HEIGHT_PX

@@ -110,6 +110,8 @@ def test_page_shows_predictions_and_heat_map(
             assert one["label"] == expected.label
             assert one["bars"] == pytest.approx(sorted(expected.probabilities.values(), reverse=True), abs=1e-4)
             assert one["shown"] == 300
+        painted = "getComputedStyle(document.querySelector('.bars li')).backgroundImage"
+        assert tab.run(painted).startswith("linear-gradient"), "a bar as high as its row"
         tab.run("document.querySelector('.why').click()")
         tab.until("(document.querySelector('.heat img') || {}).naturalWidth === 256")
         tab.run("document.getElementById('card').open = true")

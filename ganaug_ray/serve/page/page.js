@@ -29,6 +29,7 @@ function percent(share) {
 
 function bar(name, share) {
   const line = document.createElement("li");
+  line.style.setProperty("--share", share);
   const meter = Object.assign(document.createElement("meter"), { min: 0, max: 1, value: share });
   meter.setAttribute("aria-label", name);
   const [label, value] = [name, percent(share)].map((text) =>
@@ -118,7 +119,7 @@ async function describe() {
   fact("Classes", card.classes.join(", "));
   fact("Network", card.arch + (card.parameters ? `, ${card.parameters.toLocaleString("en")} parameters` : ""));
   fact("Sees", `${card.input.size} × ${card.input.size} pixels, ${card.input.channels === 1 ? "grey" : "colour"}, ${card.input.resize}`);
-  for (const [name, value] of Object.entries(card.metrics)) if (typeof value === "number") fact(name.replaceAll("_", " "), value.toFixed(4));
+  for (const [name, value] of Object.entries(card.metrics)) if (typeof value === "number") fact(name[0].toUpperCase() + name.slice(1).replaceAll("_", " "), value.toFixed(4));
   fact("Chosen because", card.lineage.reason);
   fact("Arm", card.lineage.arm);
   for (const [name, value] of Object.entries(card.lineage.inputs || {})) fact(`Made from ${name}`, typeof value === "string" ? value : JSON.stringify(value));

@@ -41,6 +41,7 @@ def test_several_sources_are_several_arms() -> None:
     assert job.describe_addition("sd") == "images from made.zip"
     assert job.describe_addition("now") == "images from pack"
     assert job.describe_addition("mine") == "the synthetic images"
+    assert job.describe_addition("real+classic+cg") == "images from elsewhere", "one word, since an answer is short"
 
 
 def test_resolved_job_loads_again(tmp_path: Path) -> None:
