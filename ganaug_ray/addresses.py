@@ -33,6 +33,30 @@ def refuse_credentials(address: str) -> None:
         )
 
 
+def is_utf8(name: str) -> bool:
+    r"""Whether a name is text; of bytes that are no UTF-8 Python makes what cannot be encoded.
+
+    >>> is_utf8("caf\u00e9"), is_utf8("caf\udce9")
+    (True, False)
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def refuse_undecodable(name: str) -> None:
+    """Raise an error if a name is no UTF-8: nothing that is written could hold it.
+
+    Raises:
+        UserError: so it is.
+    """
+    if not is_utf8(name):
+        readable = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise UserError(f"{readable}: is no UTF-8 name; rename it, for instance with convmv")
+
+
 def resolve_source(source: str) -> str:
     """Make a source from the command line absolute, relative to the working directory."""
     return make_absolute(source, Path.cwd())

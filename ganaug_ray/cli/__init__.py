@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ganaug_ray.addresses import refuse_undecodable
 from ganaug_ray.cli.command_group import CommandGroup
 from ganaug_ray.core import interrupts
 from ganaug_ray.errors import Interrupted, StageFailed, UserError
@@ -38,12 +39,19 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a stage failed, 2 the input or the disk, 130 and 143 interrupted."""
+    from ganaug_ray.core import standard_streams
     from ganaug_ray.core.worker_log import replace_unencodable
 
+    standard_streams.open_closed_streams()
     replace_unencodable()
     interrupts.raise_interrupts()
     try:
-        app()
+        try:
+            for argument in sys.argv[1:]:
+                refuse_undecodable(argument)
+            app()
+        finally:
+            standard_streams.flush_output()
     except (Interrupted, KeyboardInterrupt) as error:
         interrupts.exit_interrupted(str(error) or "interrupted")
     except SystemExit as end:

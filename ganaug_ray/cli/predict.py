@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,10 +54,11 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool, cp
     with terminal.redirect_output(None if verbose else log):
         try:
             with terminal.show_progress("predict", progress.read):
-                target, name, suffix = _open_output(out)
+                addresses = [resolve_source(image) for image in images]
+                target, name, suffix = _open_output(out, addresses)
                 folder = model_registry.resolve_model(resolve_source(model))
-                predicted = _predict_images(folder, [resolve_source(image) for image in images], progress, cpu_only)
-                target.write_bytes(name, file_formats.encode_table(predicted.table, suffix))
+                predicted = _predict_images(folder, addresses, progress, cpu_only)
+                _write_file(out, target, name, file_formats.encode_table(predicted.table, suffix))
         except StageFailed as error:
             raise StageFailed(f"{error}; see {log}") from None
         except UserError:
@@ -110,13 +112,41 @@ def summarize_predictions(table: pa.Table, passed_over: int = 0) -> str:
     return summary
 
 
-def _open_output(out: str) -> tuple[Folder, str, str]:
-    """Create the folder of the file; return it, the file's name and its suffix."""
-    target, name = split_address(resolve_source(out))
+def _open_output(out: str, images: Sequence[str] = ()) -> tuple[Folder, str, str]:
+    """Create the folder of the file; return it, the file's name and its suffix.
+
+    Raises:
+        UserError: it cannot be written, has another suffix, or is a table of the images that are read.
+    """
+    address = resolve_source(out)
+    target, name = split_address(address)
     if target.local_path is not None and (target.local_path / name).is_dir():
         raise UserError(f"--out {out}: is a folder; name a file, such as {out.rstrip('/')}/predictions.parquet")
     suffix = file_formats.check_suffix("--out", name, file_formats.TABLE_ENCODERS)
+    if any(_is_same_file(address, image) for image in images):
+        raise UserError(f"--out {out}: is the table that names the images, and would be overwritten; give another name")
     try:
-        return target.create(), name, suffix
+        target.create()
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from None
+        raise _make_unwritable(out, error) from None
+    if target.local_path is not None and not os.access(target.local_path, os.W_OK):
+        raise UserError(f"--out {out}: cannot be written (no right to write in {target.local_path})")
+    return target, name, suffix
+
+
+def _is_same_file(address: str, other: str) -> bool:
+    """Whether two addresses name the same file, also by a link."""
+    if address == other:
+        return True
+    return "://" not in address + other and os.path.realpath(address) == os.path.realpath(other)
+
+
+def _write_file(out: str, target: Folder, name: str, content: bytes) -> None:
+    try:
+        target.write_bytes(name, content)
+    except OSError as error:
+        raise _make_unwritable(out, error) from None
+
+
+def _make_unwritable(out: str, error: OSError) -> UserError:
+    return UserError(f"--out {out}: cannot be written ({error.strerror or error})")

@@ -71,4 +71,6 @@ def write_new_file(path: Path, text: str) -> None:
     except FileExistsError:
         raise UserError(f"{path}: already exists; give --out another name") from None
     except OSError as error:
+        if path.is_file():  # half of it, on a full disk: it is not to be in the way of the same command
+            path.unlink()
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None

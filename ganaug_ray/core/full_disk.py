@@ -11,6 +11,7 @@ from ganaug_ray.errors import DiskFull
 FULL_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 # What libraries keep the error in that theirs is about: Ray's tasks, its controller and its workers' wrapper.
 _WRAPPERS = ("__cause__", "__context__", "cause", "controller_failure", "_base_exc")
+_NO_TEMPORARY_FOLDER = "No usable temporary directory"  # of Python's tempfile, which tries to write to some
 
 
 @contextmanager
@@ -38,12 +39,22 @@ def find_disk_full(error: BaseException) -> DiskFull | None:
         waiting += [cause for cause in causes if isinstance(cause, BaseException) and cause not in seen]
     for current in seen:
         if isinstance(current, OSError) and current.errno in FULL_DISK_ERRNOS:
-            return DiskFull(_describe(str(current.filename or "a temporary folder"), None))
+            return DiskFull(_describe(current.filename and str(current.filename), None))
+        if isinstance(current, FileNotFoundError) and _NO_TEMPORARY_FOLDER in str(current):
+            return DiskFull(
+                f"{current.strerror}: none of these folders can be written, so the disk may be full; make room there, "
+                "or set TMPDIR to a folder on another disk, and the same command goes on"
+            )
     return None
 
 
-def _describe(path: str, size: int | None) -> str:
-    """Say what could not be written and where, and what to do."""
+def _describe(path: str | None, size: int | None) -> str:
+    """Say what could not be written and where, if that is known, and what to do."""
+    if path is None:
+        return (
+            "standard output or a temporary file: the disk is full, or the quota; make room, and the same command goes "
+            "on"
+        )
     loss = "not all could be written" if size is None else f"{size / 1e6:.3g} MB could not be written"
     with suppress(OSError):
         folder = next(folder for folder in Path(path).absolute().parents if folder.exists())

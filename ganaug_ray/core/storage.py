@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from ganaug_ray.addresses import expand_home, refuse_credentials
+from ganaug_ray.addresses import expand_home, refuse_credentials, refuse_undecodable
 from ganaug_ray.core.full_disk import explain_full_disk
 from ganaug_ray.errors import UserError
 
@@ -51,11 +51,10 @@ class Folder:
                 UTF-8.
         """
         text = str(uri)
-        if not is_utf8(text):
-            name = os.fsencode(text).decode("utf-8", "backslashreplace")
-            raise UserError(f"{name}: is no UTF-8 name; rename it, for instance with convmv")
         if "://" not in text:
-            return cls(pafs.LocalFileSystem(), str(expand_home(text).absolute()))
+            path = str(expand_home(text).absolute())
+            refuse_undecodable(path)
+            return cls(pafs.LocalFileSystem(), path)
         refuse_credentials(text)
         try:
             fs, path = pafs.FileSystem.from_uri(text)
@@ -91,12 +90,19 @@ class Folder:
         return self
 
     def list_entries(self, recursive: bool = False) -> list[pafs.FileInfo]:
-        """List what is in this folder, in no order; empty if there is no such folder."""
+        """List what is in this folder, in no order; empty if there is no such folder.
+
+        Raises:
+            UserError: a name in it is no UTF-8.
+        """
         selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
         try:
-            return list(self.fs.get_file_info(selector))
+            infos = list(self.fs.get_file_info(selector))
         except FileNotFoundError:  # Arrow found no folder, looked whether there is one, and then it had been made
-            return list(self.fs.get_file_info(selector))
+            infos = list(self.fs.get_file_info(selector))
+        for info in infos:
+            _check_name(info)
+        return infos
 
     def list_files(self, suffix: str = "") -> list[str]:
         """List the names of the files in this folder that end in suffix, sorted, without hidden ones (``.name``).
@@ -193,17 +199,13 @@ def encode_json(content: dict[str, Any]) -> bytes:
     return (json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def is_utf8(name: str) -> bool:
-    r"""Whether a name is text; of bytes that are no UTF-8 Python makes what cannot be encoded.
-
-    >>> is_utf8("caf\u00e9"), is_utf8("caf\udce9")
-    (True, False)
-    """
+def _check_name(info: pafs.FileInfo) -> str:
+    """Return the path of an entry, which Arrow decodes only now. Raises UserError: it is no UTF-8."""
     try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return str(info.path)
+    except UnicodeDecodeError as error:
+        name = error.object.decode("utf-8", "backslashreplace")
+        raise UserError(f"{name}: is no UTF-8 name; rename it, for instance with convmv") from None
 
 
 def split_address(address: str) -> tuple[Folder, str]:

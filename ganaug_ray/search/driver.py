@@ -8,6 +8,7 @@ from ganaug_ray.config import Job, loader
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import GanRecord
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import generator_check
@@ -75,7 +76,7 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: Path | None) -> No
     pipeline.terminal.print_stage_line("search", "note", f"{plan.folder}/search.html has all trials")
     if write is not None and record["best"]:
         best = loader.apply_settings(plan.job, record["best"]["settings"], str(write))
-        write.write_text(loader.dump_job(best), encoding="utf-8")
+        Folder.from_uri(write.parent).write_bytes(write.name, loader.dump_job(best).encode())
         pipeline.terminal.print_stage_line("search", "note", f"{write} has the job with these settings")
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ganaug_ray.addresses import expand_home, resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.storage import split_address
 from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.serve.serve_config import ListenAddress
@@ -124,7 +125,11 @@ def serve_model(
         feedback=store,
     )
     if config is not None:
-        Path(config).write_text(serve_config.render_config(settings, where))
+        target, file_name = split_address(resolve_source(config))
+        try:
+            target.create().write_bytes(file_name, serve_config.render_config(settings, where).encode())
+        except OSError as error:
+            raise UserError(f"--config {config}: cannot be written ({error.strerror or error})") from None
         Terminal().print_stage_line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
         return
     _refuse_taken_port(where)
@@ -171,7 +176,7 @@ def _set_ray_environment(where: ListenAddress) -> None:
     folder = Path(tempfile.mkdtemp(prefix="ganaug-haproxy-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     program = folder / "haproxy"
-    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ganaug_ray.serve.haproxy \"$@\"\n")
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ganaug_ray.serve.haproxy \"$@\"\n", encoding="utf-8")
     program.chmod(0o700)
     with socket.socket() as first_socket, socket.socket() as second_socket, socket.socket() as third_socket:
         for free_socket in (first_socket, second_socket, third_socket):

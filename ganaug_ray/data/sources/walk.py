@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pyarrow import fs as pafs
 
-from ganaug_ray.core.storage import Folder, is_utf8
+from ganaug_ray.addresses import is_utf8
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.paths import is_hidden, is_image_name
 from ganaug_ray.data.sources.raw import LINK_BACK, describe_unreadable, explain_hidden

@@ -44,6 +44,27 @@ def test_other_files_are_set_aside(tmp_path: Path) -> None:
     assert predicted.table.schema.metadata is None, "a table that is written has nothing else in it"
 
 
+def test_every_file_is_answered_or_counted(tmp_path: Path) -> None:
+    """Of a folder each file has a row, with an answer or the reason why there is none, or is counted as passed over."""
+    root = lay_out(tmp_path / "pics", "cat/1.png", "cat/2.png", "3.png")
+    (root / "cat" / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    (root / "cat" / "empty.jpg").touch()
+    (root / "page.png").write_text("<html>")
+    (root / "cat" / "features.npy").write_bytes(b"\x93NUMPY")
+    (root / ".hidden.png").write_bytes(png(9))
+    batches = [batch for part in list_parts([str(root)]) for batch in read_batches(part)]
+    answers = []
+    for batch in batches:
+        contents, errors = batch["content"].to_pylist(), batch["error"].to_pylist()
+        answers.append(build_answers(["cat"], batch, [np.ones(1) if content else None for content in contents], errors))
+    predicted = divide_answers(["cat"], answers)
+    rows = {row["path"].rpartition("/")[2]: row["error"] for row in predicted.table.to_pylist()}
+    assert rows.keys() == {"1.png", "2.png", "3.png", "lost.png", "empty.jpg", "page.png"}
+    assert rows["lost.png"].startswith("link to nothing (leads to ")
+    assert predicted.passed_over == 2
+    assert len(rows) + predicted.passed_over == sum(path.is_symlink() or path.is_file() for path in root.rglob("*"))
+
+
 def test_tables_need_no_labels(tmp_path: Path) -> None:
     """Images that a table lists are classified whether it has labels or not."""
     lay_out(tmp_path, "1.png", "2.png")

@@ -192,6 +192,7 @@ def test_image_behind_text_is_told(text: bytes) -> None:
         images.decode(text + JPEG)
     assert raised.value.reason == "text before the image"
     assert raised.value.detail.startswith(f"a JPEG image begins at byte {len(text)}, behind {text[:16]!r}; remove")
+    assert images.decode((text + JPEG)[len(text) :]).image.tobytes() == images.decode(JPEG).image.tobytes()
     for other in (b"ID3\4\0\0" + JPEG, b"see GIF89a and RIFFs of WEBP, formats", b"\n\n<html>"):
         with pytest.raises(images.UnreadableError, match="not an image"):
             images.decode(other)

@@ -171,6 +171,43 @@ def test_folder_of_other_data_names_a_way(names: list[str], words: str, tmp_path
     assert words in refuse(tmp_path)
 
 
+@pytest.mark.parametrize("way", ["save each image as a PNG file", "write the files' bytes into a Parquet table"])
+def test_advice_for_arrays_works(way: str, tmp_path: Path) -> None:
+    """A folder of arrays is read once its arrays are PNG files, or rows of a Parquet table, as the message says."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for label in ("cat", "dog"):
+        for number in range(16):
+            array = rng.integers(0, 256, (16, 16, 3), np.uint8)
+            path = tmp_path / "in" / label / f"{number}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, array)
+            rows.append({"image": encode(Image.fromarray(array), "PNG"), "label": label})
+    assert way in refuse(tmp_path / "in")
+    source = tmp_path / "in"
+    if "Parquet" in way:
+        source = tmp_path / "rows.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), source)
+    else:
+        for path in source.rglob("*.npy"):
+            Image.fromarray(np.load(path)).save(path.with_suffix(".png"))
+    found = survey_without_storing(DataConfig(source=[str(source)]))
+    assert (found.classes, len(found.usable), found.rejected.num_rows) == (["cat", "dog"], 32, 0)
+
+
+def test_advice_for_mnist_files_works(tmp_path: Path) -> None:
+    """A folder with MNIST's files is read once idx: stands before it, as the message says."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+    labels = np.arange(40, dtype=np.uint8) % 2
+    header = b"\0\0\x08"
+    sides = [np.array(shape, ">u4").tobytes() for shape in ([40, 8, 8], [40])]
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(header + b"\3" + sides[0] + images.tobytes())
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(header + b"\1" + sides[1] + labels.tobytes())
+    assert "give idx: and its folder, such as idx:FOLDER" in refuse(tmp_path)
+    found = survey_without_storing(DataConfig(source=[f"idx:{tmp_path}"]))
+    assert (found.classes, len(found.usable)) == (["0", "1"], 40)
+
+
 def test_arrays_beside_images_are_sidecars(tmp_path: Path) -> None:
     """Files of arrays beside images are passed over, and the images are used."""
     root = lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(16)))

@@ -249,7 +249,7 @@ def test_another_port_is_free() -> None:
         launch._refuse_taken_port(ListenAddress("127.0.0.1", free_port, None, None))
 
 
-@pytest.mark.parametrize("file", ["dataset.json", "split.parquet"])
+@pytest.mark.parametrize("file", ["job.yaml", "dataset.json", "split.parquet", "rejected.parquet", "card.html"])
 def test_same_command_goes_on_with_room(tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full while a file is written ends the stage; with room the same command finishes it."""
     job = load_job(DIGITS, TINY)
@@ -263,12 +263,29 @@ def test_same_command_goes_on_with_room(tmp_path: Path, file: str, monkeypatch: 
 
     with monkeypatch.context() as patch:
         fill_disk(patch, file)
-        with pytest.raises(DiskFull, match=f"{file}: the disk is full.*make room, and the same command goes on"):
+        with pytest.raises(
+            DiskFull, match=f"{file}: the disk is full.* MB could not be written, .*same command goes on"
+        ):
             work()
     assert not run.dataset.has_file("dataset.json")
     work()
     assert run.dataset.has_file("dataset.json")
-    assert not list(tmp_path.rglob(".*.partial"))
+    assert not list(tmp_path.rglob(".*.part"))
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "step-00000004.safetensors"])
+def test_gan_goes_on_with_room(experiment: Run, tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full while a GAN trains ends it with the path; with room it goes on from its last checkpoint."""
+    job = load_job(DIGITS, TINY)
+    gan = Folder.from_uri(tmp_path / "gan")
+    training = synthetic_pools.build_training(job, experiment, synthetic_pools.GanSource(gan, experiment.dataset))
+    with monkeypatch.context() as patch:
+        fill_disk(patch, file)
+        with pytest.raises(DiskFull, match=rf"{file}: the disk is full.* MB could not be written"):
+            train_and_finish(training, Place())
+    assert not gan.has_file("gan.json")
+    train_and_finish(training, Place())
+    assert gan.read_bytes("gan.safetensors") == experiment.gan.read_bytes("gan.safetensors")
 
 
 def fill_disk(patch: pytest.MonkeyPatch, file: str) -> None:
@@ -276,7 +293,7 @@ def fill_disk(patch: pytest.MonkeyPatch, file: str) -> None:
     real_open = Path.open
 
     def open_unless_full(path: Path, mode: str = "r", *arguments: object, **options: object) -> IO:
-        if "w" in mode and path.name.startswith(f".{file}."):
+        if ("w" in mode and path.name.startswith(f".{file}.")) or (mode == "a" and path.name == file):
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         return real_open(path, mode, *arguments, **options)  # type: ignore[call-overload]  # as it was called
 
