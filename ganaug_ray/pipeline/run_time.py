@@ -16,7 +16,7 @@ from ganaug_ray.core.run_clock import RunClock
 from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.pipeline.training_time import ImageFacts, TrainingTime
 from ganaug_ray.pipeline.work_left import Work
-from ganaug_ray.runtime import hardware
+from ganaug_ray.runtime import hardware, resources
 
 # Seconds, as seen in runs on two busy cores, over how much longer steps took there than they computed.
 RAY_START_S = 8.0
@@ -120,8 +120,13 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
         start_s = 0.0
     if work.gans:
         gan_steps = job.gan.count_steps(images.count("train"))
-        gan_s = time.gan_s + _sum_gan_figures(job, gan_steps, time) + GAN_END_S
-        stages.append(_estimate_trainings("train-gan", work.gans, "GAN", gan_steps, gan_s, job.gan, start_s, time.gpus))
+        is_beside = measures_beside(job.gan, work.gans, time.gpus)
+        gan_s = _estimate_gan(job, gan_steps, time, is_beside)
+        stage = _estimate_trainings("train-gan", work.gans, "GAN", gan_steps, gan_s, job.gan, start_s, time.gpus)
+        if is_beside:
+            at_a_time, _ = plan_processes(job.gan, work.gans, time.gpus)
+            stage = replace(stage, processes=stage.processes + at_a_time)
+        stages.append(stage)
         start_s = 0.0
     if work.pools:
         drawn = _count_drawn_images(job, images)
@@ -142,11 +147,18 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
     return RunTime(tuple(slower), sum(stage.seconds for stage in stages))
 
 
-def _sum_gan_figures(job: Job, steps: int, time: TrainingTime) -> float:
-    """Return the seconds that a GAN's figures of quality take in all: on the way, and at the end once more."""
-    looks = math.ceil(steps / job.gan.snapshot_every) + 3  # at the end by class, for copies, and beside held-out images
-    scores = steps // job.gan.cas_every + 1
-    return looks * time.look_s + scores * time.cas_s
+def _estimate_gan(job: Job, steps: int, time: TrainingTime, is_beside: bool) -> float:
+    """Return the seconds of a GAN: its steps, its figures of quality on the way, and what comes at the end.
+
+    Figures that another process measures while it trains take no time of their own, unless they take longer than the
+    steps; but nothing goes on beside those of the last step.
+    """
+    looks = math.ceil(steps / job.gan.snapshot_every)
+    figures_s = looks * time.look_s + steps // job.gan.cas_every * time.cas_s
+    last_s = time.look_s + (time.cas_s if steps % job.gan.cas_every == 0 else 0.0)
+    training_s = max(time.gan_s, figures_s - last_s) + last_s if is_beside else time.gan_s + figures_s
+    end_s = 3 * time.look_s + time.cas_s  # by class, for copies, and beside held-out images
+    return training_s + end_s + GAN_END_S
 
 
 def _count_drawn_images(job: Job, images: ImageFacts) -> int:
@@ -189,3 +201,16 @@ def plan_processes(config: TrainingConfig, trainings: int, gpus: int = 0) -> tup
     if workers == "auto":
         workers = 1 if trainings >= slots else config.fit_workers(slots)
     return (min(trainings, slots), 1) if workers == 1 else (1, min(workers, slots))
+
+
+def measures_beside(config: TrainingConfig, trainings: int, gpus: int = 0) -> bool:
+    """Return whether the figures of GANs are measured by other processes here, while they train.
+
+    Of a cluster that RAY_ADDRESS names this machine knows nothing: it is taken not to.
+    """
+    if "RAY_ADDRESS" in os.environ:
+        return False
+    machine = hardware.Hardware.of_one_machine(hardware.count_usable_cores(), gpus)
+    workers = resources.choose_worker_count(config, trainings, machine)
+    training = resources.plan_stage("train-gan", machine, workers)
+    return resources.plan_snapshots(trainings, training, machine) is not None

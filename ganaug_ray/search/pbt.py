@@ -4,8 +4,9 @@ At a look a member that is among the worst of those that have come as far goes o
 with another learning rate. All members start from the same weights and see the same batches, so a member is what its
 course says: a training from scratch along it, ``gan.lr`` and ``gan.then`` of a job, gives the same generator.
 
-Tune's own scheduler for this takes no settings from a searcher, and forgets everything with its process. Here whatever
-counts is in the members' folders:
+Tune's own scheduler for this (``PopulationBasedTraining``) is not used: it takes no settings from a searcher, and what
+it knows of the members is in its process alone, from where it comes back by unpickling at best. Here whatever counts is
+in the members' folders:
 
     course.json    the rates so far, and at which looks it was decided
     handed/<step>/ what others need to follow: value, course, figures and a checkpoint; never changed

@@ -1,4 +1,9 @@
-"""Chooses the next trial, behind Ray Tune's interface; the log of trials is the only memory of a search."""
+"""Chooses the next trial, behind Ray Tune's interface; the log of trials is the only memory of a search.
+
+The sampler is Optuna's. Ray's own ``OptunaSearch`` is not used, since a search must go on from its log with what it
+would have proposed: it restores itself by unpickling, tells Optuna of a trial that was stopped early as of a finished
+one, and proposes settings again that were tried.
+"""
 
 from __future__ import annotations
 

@@ -1,14 +1,16 @@
 """The stream loader on a cluster: Ray Data reads, Ray Train's ranks take."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import ray
 
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.loading.streaming_loader import StreamFeed
+from ganaug_ray.data.loading.streaming_loader import StreamFeed, read_ahead
 from ganaug_ray.runtime import worker_group
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -53,3 +55,23 @@ def test_streaming_ranks_read_every_row(world: int, tmp_path: Path) -> None:
             image_store.list_shards(folder), lambda step: step * batch, batch, Place(rank, world), (0,), here
         )
         assert parts[rank] == [alone(step).y_B.tolist() for step in range(2 * steps)], "Ray Data keeps the order"
+
+
+def test_pieces_are_read_on_the_node_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Data reads on the caller's node."""
+    selected = []
+    map_batches = ray.data.Dataset.map_batches
+
+    def note_selector(dataset: Any, *given: Any, **named: Any) -> Any:
+        selected.append(named["label_selector"])
+        return map_batches(dataset, *given, **named)
+
+    monkeypatch.setattr(ray.data.Dataset, "map_batches", note_selector)
+
+    def read(piece: Any) -> dict[str, np.ndarray]:
+        return {"node": np.array([ray.get_runtime_context().get_node_id()]), "piece": np.array([piece])}
+
+    rows = list(read_ahead(read, [5, 6]))
+    here = ray.get_runtime_context().get_node_id()
+    assert [(row["piece"].tolist(), row["node"].tolist()) for row in rows] == [([5], [here]), ([6], [here])]
+    assert selected == [{"ray.io/node-id": here}]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import ray
 import torch
+from ray.util.placement_group import NODE_ID_LABEL_KEY
 
 from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
@@ -24,7 +25,7 @@ PieceReader = Callable[[Callable[[ShardPiece], ImageColumns], list[ShardPiece]],
 
 
 def read_ahead(function: Callable[[ShardPiece], ImageColumns], pieces: list[ShardPiece]) -> Iterator[ImageColumns]:
-    """Call a function on pieces ahead of their use, as tasks of Ray Data.
+    """Call a function on pieces ahead of their use, as tasks of Ray Data on this node.
 
     Args:
         function: reads a piece.
@@ -40,8 +41,15 @@ def read_ahead(function: Callable[[ShardPiece], ImageColumns], pieces: list[Shar
     numbers = ray.data.from_items(list(range(len(pieces))), override_num_blocks=len(pieces))
     numbers.context.execution_options.preserve_order = True
     numbers.context.enable_progress_bars = False
-    # Training may hold every CPU of the cluster: reading must not wait for one of them.
-    rows: Any = numbers.map_batches(read_row, batch_size=1, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=2))
+    rows: Any = numbers.map_batches(
+        read_row,
+        batch_size=1,
+        # Training may hold every CPU of the cluster: reading must not wait for one of them.
+        num_cpus=0,
+        # Elsewhere, decoded pixels would cross the network, several times as many bytes as the files that are read.
+        label_selector={NODE_ID_LABEL_KEY: ray.get_runtime_context().get_node_id()},
+        compute=ray.data.TaskPoolStrategy(size=2),
+    )
     return iter(rows.iter_batches(batch_size=None, prefetch_batches=1))
 
 

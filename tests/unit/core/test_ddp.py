@@ -17,6 +17,7 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 
 from ganaug_ray.augment import mixed_batches, strategies
+from ganaug_ray.augment.arms import locate_teacher
 from ganaug_ray.augment.soft_labels import SoftLabelFeed
 from ganaug_ray.classify import networks
 from ganaug_ray.classify import training_loop as classify_loop
@@ -24,12 +25,15 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig, GanConfig
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.batch import BatchFeed
 from ganaug_ray.data.loading.resident_loader import ResidentImages, open_real_feed
-from ganaug_ray.gan import training_loop
+from ganaug_ray.gan import early_stopping, train_worker, training_loop
+from ganaug_ray.gan.training_spec import GanTraining
 from tests.helpers import records
+from tests.unit.gan.test_snapshots import end_at_second_snapshot, open_late
 
 GAN = GanConfig(steps=6, batch_size=16, filters=8, latent=16, log_every=2, checkpoint_every=3, snapshot_every=100)
 PROCESSES: list[ProcessPoolExecutor] = []
@@ -378,3 +382,37 @@ def test_gan_ranks_match_single_rank(digits: Folder, tmp_path: Path, batch: int)
         for key, tensor in ours.items():
             atol = max(1e-6, 1e-3 * tensor.abs().max().item())
             torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=atol, msg=key)
+
+
+def _measure_late(place: Place, training: GanTraining) -> None:
+    """Train twice, with snapshots that are waited for and with such whose figures come late; both end at the second."""
+    find_stop_reason = early_stopping.find_stop_reason
+    early_stopping.find_stop_reason = end_at_second_snapshot  # type: ignore[assignment]
+    try:
+        for name, open_executor in (("at_once", None), ("late", open_late)):
+            one = replace(training, out=f"{training.out}/{name}")
+            train_worker.train_and_finish(one, place, open_executor)
+    finally:
+        early_stopping.find_stop_reason = find_stop_reason
+
+
+def test_late_figures_end_both_ranks(experiment: Run, tmp_path: Path) -> None:
+    """Figures that rank 0 gets late end the training of both ranks, and leave the same files as such waited for."""
+    config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
+    steps = {"steps": 9, "log_every": 1, "snapshot_every": 3, "checkpoint_every": 2, "cas_every": 9}
+    dataset, teacher = str(experiment.dataset), str(locate_teacher(experiment))
+    on_two_ranks(
+        _measure_late,
+        tmp_path,
+        GanTraining(config.model_copy(update=steps), 32, 0, dataset, teacher, str(tmp_path), 1.0, {}),
+    )
+    at_once, late = (
+        {
+            str(path.relative_to(tmp_path / name)): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file() and path.name not in ("gan.json", "attempts.json")
+        }
+        for name in ("at_once", "late")
+    )
+    assert late == at_once
+    assert Folder.from_uri(tmp_path / "late").read_json("gan.json")["steps"] == 6

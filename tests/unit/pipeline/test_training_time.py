@@ -157,6 +157,21 @@ def test_ranks_share_a_gan(four_cores: None, images: ImageFacts) -> None:
     assert run_time.plan_processes(load_job(DIGITS, FIVE_SPLITS).gan, 1) == (1, 4)
 
 
+def test_figures_beside_the_training_cost_little(four_cores: None, images: ImageFacts) -> None:
+    """Figures that a free core measures prolong a training by the last of them alone; else all of them do."""
+
+    def gan_stage(workers: int, look_s: float) -> run_time.StageTime:
+        job = load_job(DIGITS, ["arms={}", "gan.steps=400", "gan.snapshot_every=100", f"gan.workers={workers}"])
+        time = estimate_run_time(job, images, TrainingTime(38, 100, look_s=look_s), count_work(job))
+        return next(stage for stage in time.stages if stage.name == "train-gan")
+
+    assert gan_stage(1, 10).seconds - gan_stage(1, 0).seconds == pytest.approx((1 + 3) * 10)
+    assert gan_stage(1, 50).seconds - gan_stage(1, 0).seconds == pytest.approx((1 + 3) * 50 + 50), "longer than steps"
+    shared = run_time.RANK_EFFICIENCY * 4
+    assert gan_stage(4, 10).seconds - gan_stage(4, 0).seconds == pytest.approx((4 + 3) * 10 / shared), "no core is free"
+    assert (gan_stage(1, 10).processes, gan_stage(4, 10).processes) == (2, 4)
+
+
 def test_cluster_counts_as_one_process(images: ImageFacts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a cluster's machines nothing is known here: its trainings are added up."""
     monkeypatch.setenv("RAY_ADDRESS", "auto")
