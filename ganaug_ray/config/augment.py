@@ -228,3 +228,14 @@ def merge_arm_settings(augment: Mapping[str, Any], name: str, overrides: Any) ->
     return (
         named | {key: value for key, value in augment.items() if key in MixConfig.model_fields} | dict(overrides or {})
     )
+
+
+def drop_implied_settings(augment: Mapping[str, Any], name: str, arm: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an arm's settings without those that ``merge_arm_settings`` gives it in any case.
+
+    >>> augment = {"ratio": 1.0, "per_class": 50}
+    >>> drop_implied_settings(augment, "live", {"kind": "live", "ratio": 0.5, "per_class": 50})
+    {'ratio': 0.5}
+    """
+    implied = merge_arm_settings(augment, name, {})
+    return {key: value for key, value in arm.items() if key not in implied or implied[key] != value}

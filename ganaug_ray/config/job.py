@@ -5,7 +5,14 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from ganaug_ray.config.augment import SYNTHETIC_ARM, ArmConfig, AugmentConfig, MixConfig, merge_arm_settings
+from ganaug_ray.config.augment import (
+    SYNTHETIC_ARM,
+    ArmConfig,
+    AugmentConfig,
+    MixConfig,
+    drop_implied_settings,
+    merge_arm_settings,
+)
 from ganaug_ray.config.base import Config, Seed
 from ganaug_ray.config.classifier import ClassifierConfig, ModelName, merge_model_settings
 from ganaug_ray.config.compare import CompareConfig
@@ -227,6 +234,11 @@ class Job(Config):
         if arms or self.arms:
             return {**arms, **self.arms}
         return {SYNTHETIC_ARM: ArmConfig(kind="synthetic", **mix)}
+
+    def dump_arms(self) -> dict[str, dict[str, Any]]:
+        """Dump the arms as a job file has them: each with what differs from the augment section, which may change."""
+        augment = self.augment.model_dump()
+        return {name: drop_implied_settings(augment, name, arm.model_dump()) for name, arm in self.arms.items()}
 
     @property
     def needs_gan(self) -> bool:

@@ -24,6 +24,8 @@ def format_job(job: Job, reasons: Mapping[str, str], remarks: list[str], base: P
         base: the folder of the file; a source inside it is named from there.
     """
     content = job.model_dump(exclude_unset=True)
+    if job.arms:
+        content["arms"] = job.dump_arms()
     content["data"]["source"] = [_shorten(source, base) for source in content["data"]["source"]]
     if len(content["data"]["source"]) == 1:
         (content["data"]["source"],) = content["data"]["source"]

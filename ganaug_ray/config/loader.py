@@ -78,7 +78,7 @@ def apply_settings(job: Job, settings: Mapping[str, Any], name: str, check_netwo
     Raises:
         UserError: a key is unknown, or the values go neither alone nor together.
     """
-    content = job.model_dump(exclude_none=True)
+    content = _dump_settings(job)
     for key, value in settings.items():
         _set_key(content, key.split("."), value, f"{name}: {key}")
     try:
@@ -128,7 +128,11 @@ def find_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
 
 def dump_job(job: Job) -> str:
     """Return the resolved job as YAML that ``load_job`` reads back."""
-    return yaml.safe_dump(job.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(_dump_settings(job), sort_keys=False, allow_unicode=True)
+
+
+def _dump_settings(job: Job) -> dict[str, Any]:
+    return job.model_dump(exclude_none=True) | {"arms": job.dump_arms()}
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:

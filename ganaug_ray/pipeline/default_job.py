@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from ganaug_ray.config import Job
+from ganaug_ray.config.augment import Kind
 from ganaug_ray.core.wording import format_count, format_time
-from ganaug_ray.pipeline.comparison_plan import SEEDS_OF_ONE_SPLIT, SPLITS, has_many_images
+from ganaug_ray.pipeline.comparison_plan import SEEDS, SEEDS_OF_ONE_SPLIT, SPLITS, has_many_images
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.plan_ladder import LADDER, Plan, choose_rung
 
 DEFAULT_MINUTES = 30.0
 SIZES = (128, 64, 32)  # pixels
+CONTROL: Kind = "oversample"
 RATIO = 0.5  # synthetic images for each real one in a batch
 AREA_FACTOR = 3.0  # least times as long that a step takes at twice the side
 
@@ -125,6 +127,12 @@ class _DefaultChoice:
             return Plan(1, SEEDS_OF_ONE_SPLIT)
         return Plan(SPLITS, 1)
 
+    @property
+    def _usual_plan(self) -> Plan:
+        """The plan of such images where nobody gives minutes."""
+        is_split = self._goal is not None and self._goal.splits > 1
+        return Plan(SPLITS, SEEDS) if is_split else Plan(1, SEEDS_OF_ONE_SPLIT)
+
     def choose(self) -> tuple[int, Lengths, Plan | None]:
         """Return the side, the lengths and the least plan: the best that the minutes allow."""
         for size, lengths in self._list_options():
@@ -204,9 +212,22 @@ class _DefaultChoice:
             job = job.model_copy(update={"compare": compare})
         facts = self._get_facts(job)
         facts.step_time  # noqa: B018  # timed by now, or timed here
-        if plan is not None:
-            job = choose_rung(job, facts).apply_to(job)
+        job = self._plan(job, facts) if plan is not None else job
         return DefaultJob(job, facts, self._explain(job, size, plan))
+
+    def _plan(self, job: Job, facts: JobFacts) -> Job:
+        """Return the job with the sharpest plan, and with a control if that costs no seeds but those beyond the usual.
+
+        Rows of synthetic images make batches larger; without the control, what that does by itself stays unknown.
+        """
+        if not self._base.arms:
+            content = job.model_dump(exclude_unset=True)
+            content["arms"] = {name: {} for name in (*job.compared_arms, CONTROL)}
+            controlled = Job.model_validate(content)
+            plan = choose_rung(controlled, facts)
+            if plan >= self._usual_plan:
+                return plan.apply_to(controlled)
+        return choose_rung(job, facts).apply_to(job)
 
     def _explain(self, job: Job, size: int, plan: Plan | None) -> dict[str, str]:
         base = self._base
@@ -220,6 +241,8 @@ class _DefaultChoice:
         if not {"steps", "epochs"} & base.classifier.model_fields_set:
             passes = job.classifier.batch_size * job.classifier.count_steps(rows) // rows
             reasons["classifier.steps"] = f"{job.classifier.steps} steps are {passes} passes over your images"
+        if CONTROL in job.arms and not base.arms:
+            reasons[f"arms.{CONTROL}"] = "as many more rows of real images: what more rows do by themselves"
         return reasons
 
     def _explain_size(self, size: int, plan: Plan | None) -> str:

@@ -13,9 +13,9 @@ from ganaug_ray.core.wording import format_time
 from ganaug_ray.pipeline.job_facts import JobFacts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Plan:
-    """The numbers of splits and of seeds a split."""
+    """The numbers of splits and of seeds a split; one is more than another on a ladder where it is above it."""
 
     splits: int
     seeds: int

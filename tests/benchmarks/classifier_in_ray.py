@@ -43,7 +43,7 @@ from tests.benchmarks.pairs import Benchmark, Pair, Side
 from tests.benchmarks.ranks import run_without_ray, start_ray
 
 WORKERS, CLASSES = 2, 2
-WARM_UP, STEPS = 8, 20
+WARM_UP, STEPS = 30, 60  # in the first seconds of a training Ray still starts processes of its own
 SIZE, FILE_SIZE, BATCH, IMAGES = 64, 256, 64, 1000  # images of each class
 MOST_GB = 1.0
 

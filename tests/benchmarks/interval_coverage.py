@@ -23,6 +23,7 @@ from scipy import special
 from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
 from ganaug_ray.verdict.multiple_testing import compute_best_of_factor
 from ganaug_ray.verdict.paired_statistics import (
+    FIRM_NO_SHARE,
     MIN_REPEATS,
     SIGNIFICANCE_LEVEL,
     Differences,
@@ -92,7 +93,7 @@ def simulate(cell: Cell, repetitions: int, rng: np.random.Generator) -> Outcome:
     level = SIGNIFICANCE_LEVEL / compute_best_of_factor(cell.arms)
     error = combine_rows_and_repeats(between_T, within_T, shared_T, repeats, cell.rows - cell.splits)
     half_T = error.compute_half_width(level)
-    one_sided_T = error.compute_half_width(2 * level)
+    one_sided_T = error.compute_half_width(2 * FIRM_NO_SHARE * level)
     before_T = compute_old_half(between_T, shared_T, cell, level)
     mean_T = values_TR.mean(1)
     return Outcome(

@@ -25,7 +25,13 @@ import numpy as np
 from ganaug_ray.pipeline.plan_ladder import Plan
 from ganaug_ray.pipeline.sequential_plan import LOOKS, plan_looks
 from ganaug_ray.verdict.multiple_testing import compute_looks_factor
-from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, SIGNIFICANCE_LEVEL, Differences, _estimate_error
+from ganaug_ray.verdict.paired_statistics import (
+    FIRM_NO_SHARE,
+    MIN_REPEATS,
+    SIGNIFICANCE_LEVEL,
+    Differences,
+    _estimate_error,
+)
 from tests.benchmarks.interval_coverage import SHARES
 
 CHUNK = 500  # repetitions in memory at a time
@@ -99,7 +105,7 @@ def _judge(moved_JSNM: np.ndarray, worthwhile: float, level: float) -> tuple[np.
     repeats_RM = values_JSM.mean(1) if len(values_JSM) > 1 else values_JSM[0]
     error = _estimate_error(differences, repeats_RM.var(0, ddof=1), len(repeats_RM))
     differs_M = error.compute_tail(mean_M) < level
-    short_M = (error.compute_tail(mean_M - worthwhile) / 2 < level) & (mean_M < worthwhile)
+    short_M = (error.compute_tail(mean_M - worthwhile) / 2 < FIRM_NO_SHARE * level) & (mean_M < worthwhile)
     return differs_M & (mean_M > 0) & ~short_M, short_M | (differs_M & (mean_M < 0))
 
 

@@ -217,6 +217,17 @@ def test_arms_inherit_augment_settings(tmp_path: Path) -> None:
     assert load_job(write(tmp_path, dump_job(job))) == job
 
 
+def test_stored_arms_follow_augment_settings(tmp_path: Path) -> None:
+    """In a stored job a setting of the augment section still reaches the arms that did not set it themselves."""
+    arms = "arms={few: {kind: synthetic, ratio: 0.1}, all: {kind: synthetic, per_class: null}, oversample: {}}"
+    job = load_job(DIGITS, ["augment.ratio=0.5", "augment.per_class=300", arms])
+    stored = write(tmp_path, dump_job(job))
+    assert load_job(stored) == job
+    changed = load_job(stored, ["augment.ratio=2"])
+    assert {name: arm.ratio for name, arm in changed.arms.items()} == {"few": 0.1, "all": 2, "oversample": 2}
+    assert {name: arm.per_class for name, arm in changed.arms.items()} == {"few": 300, "all": None, "oversample": 300}
+
+
 def test_given_splits_refuse_several_splits() -> None:
     """A comparison over several splits is refused where the splits are given."""
     with pytest.raises(UserError, match=r"compare.splits 3: data.split is given"):

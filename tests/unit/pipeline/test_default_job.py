@@ -72,10 +72,10 @@ def choose(photos: Path, minutes: float, *settings: str) -> DefaultJob:
     [
         (10, 0.13, 32, SHORT, (1, 5)),
         (3, 0.13, 32, LEAST, (1, 3)),
-        (30, 0.13, 32, SHORT, (5, 4)),
+        (30, 0.13, 32, SHORT, (5, 2)),
         (60, 0.13, 32, MEDIUM, (5, 2)),
         (300, 0.13, 64, MEDIUM, (5, 2)),
-        (30, 0.001, 128, FULL, (5, 8)),
+        (30, 0.001, 128, FULL, (5, 4)),
     ],
 )
 def test_minutes_decide_size_lengths_and_plan(
@@ -125,6 +125,22 @@ def test_settings_of_the_user_stand(photos: Path, machine: Machine) -> None:
     assert (job.data.image_size, job.gan.epochs, job.gan.steps, job.classifier.steps) == (48, 7, None, 50)
     assert (job.compare.splits, job.compare.seeds, job.compare.budget_minutes) == (1, 4, None)
     assert choose(photos, 10, "augment.ratio=0").job.augment.ratio == 0
+
+
+@pytest.mark.parametrize(("minutes", "plan"), [(10, None), (30, (5, 2)), (60, None), (600, (5, 2))])
+def test_control_costs_no_usual_seeds(photos: Path, machine: Machine, minutes: float, plan: tuple | None) -> None:
+    """More rows of real images are a control, unless the usual plan does not fit with it or the user gives the arms."""
+    chosen = choose(photos, minutes)
+    job = chosen.job
+    assert chosen.facts.estimate(job).total_s <= 60 * minutes
+    if plan is None:
+        assert set(job.compared_arms) == {"real+classic+synthetic"}
+    else:
+        assert set(job.compared_arms) == {"real+classic+synthetic", "oversample"}
+        assert (job.compare.splits, job.compare.seeds) >= plan
+        assert "what more rows do" in chosen.reasons["arms.oversample"]
+    assert "oversample" not in choose(photos, minutes, "augment.ratio=0").job.compared_arms
+    assert set(choose(photos, minutes, "arms={live: {}}").job.compared_arms) == {"live"}
 
 
 def test_choices_are_said_in_a_sentence_each(
