@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ import torch
 import yaml
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
@@ -73,7 +75,18 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0])
-        return file.parent.name if file.parent.name in ("ray", "e2e") and file.stem not in WITHOUT_RAY else str(file)
+        if file.stem in WITHOUT_RAY:
+            return str(file)
+        return next((room for room in ("ray", "e2e") if room in file.parts), str(file))
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Return the test in which a process has died, if it has.
+
+        Its other tests are not run: the suite ends after it (--max-worker-restart=0). xdist would have another process
+        run the same test again, and wait for ever for one that got nothing but finished ones.
+        """
+        tests = itertools.chain.from_iterable(unit.items() for unit in self.assigned_work.pop(node).values())
+        return next((test for test, is_done in tests if not is_done), None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:

@@ -40,6 +40,8 @@ MAX_RESTARTS = 3
 # limit is none, and what other jobs hold, or a node that is lost for good, would be waited for without an end.
 MAX_START_TRIES = 30
 
+STATUS_CHECK_INTERVAL_S = 0.5  # seconds, of Ray Train's 2: so long it goes unnoticed that ranks have ended
+
 STATE_PREFIX = ".ray-train-"  # of a folder with Ray Train's own state
 GROUP_PREFIX = "placement-group-"  # of a file in it, named after what the ranks have reserved
 
@@ -211,6 +213,7 @@ def _run_trainer(
 ) -> int | None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # Ray's print tells the log what it was told already
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # each rank has a DrainWatch: one process fewer
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(STATUS_CHECK_INTERVAL_S))
     trainer = TorchTrainer(
         _run_rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task, "state": str(state_folder)},

@@ -204,17 +204,3 @@ def test_token_is_taken_as_advised(verb: str, nodes: Nodes, tmp_path: Path) -> N
     for place in ({"RAY_AUTH_TOKEN_PATH": str(file)}, {"RAY_AUTH_TOKEN": TOKEN}):
         taken = ask(RAY_AUTH_MODE="token", **place)
         assert taken.returncode == 0, taken.stdout + taken.stderr
-
-
-def test_cluster_without_token_authentication_works(tmp_path: Path) -> None:
-    """Jobs run and can be listed on a cluster without token authentication."""
-    trusting = Nodes({"RAY_AUTH_MODE": "disabled"})
-    try:
-        trusting.start(cpus=1)
-        command = [*GANAUG, "prepare", JOB, "--out", str(tmp_path / "out"), *settings()]
-        done = trusting.run(*command, RAY_ADDRESS=trusting.address)
-        assert done.returncode == 0, done.stdout + done.stderr
-        listed = trusting.run(*GANAUG, "jobs", "--address", trusting.dashboard)
-        assert (listed.returncode, listed.stdout) == (0, ""), listed.stderr
-    finally:
-        trusting.end()

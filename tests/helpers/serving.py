@@ -33,7 +33,9 @@ from tests.conftest import environment
 from tests.helpers import records
 from tests.helpers.callers import Course, Question, form
 
+LOCAL = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 CLASSES = ["bird", "cat", "dog", "Übung"]
+METRICS = {"RAY_metrics_report_interval_ms": "1000"}  # of 10,000: what is counted can be read in a second
 IMAGES = 24  # that ``questions`` are about
 REPLICA = "ray::ServeReplica:default:ganaug"
 DIRECT_PORTS = range(30_000, 31_000)  # where Serve lets replicas listen for HAProxy
@@ -162,7 +164,7 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
     """``ganaug serve`` with one replica, until the context ends."""
     command = [sys.executable, "-m", "ganaug_ray", "serve", str(folder), "--port", str(free_port()), "--replicas", "1"]
     process = subprocess.Popen(
-        [*command, *options], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *options], env=environment(**METRICS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     line: list[str] = []

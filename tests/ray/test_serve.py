@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from importlib.util import find_spec
-from json import loads
+from json import dumps, loads
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +24,20 @@ from tests.conftest import environment
 from tests.helpers import fuzz
 from tests.helpers.callers import Question, ask
 from tests.helpers.dashboard import list_dashboard_metrics
-from tests.helpers.serving import Expected, Server, encoded, listening, promote, questions, replicas, running
-from tests.unit.data.test_web import certificate
+from tests.helpers.serving import LOCAL, Expected, Server, encoded, listening, promote, questions, replicas, running
 
-LOCAL = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+# One process for all: most of the time of a command that is refused is its imports.
+IN_TURN = """
+import json, sys
+from ganaug_ray import cli
+model, commands = sys.argv[1:]
+for options in json.loads(commands):
+    sys.argv = ["ganaug", "serve", model, *options]
+    try:
+        cli.main()
+    except SystemExit as ended:
+        print(ended.code)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -178,35 +186,23 @@ def test_interrupt_ends_server_and_children(server: Server) -> None:
 def test_unsafe_serve_options_are_refused(tmp_path: Path) -> None:
     """Serving other machines without an API key, a taken port and a wrong certificate are refused."""
     promote(Folder.from_uri(tmp_path / "pets"), 0)
-    command = [sys.executable, "-m", "ganaug_ray", "serve", str(tmp_path / "pets")]
-
-    def said(*arguments: str) -> str:
-        done = subprocess.run([*command, *arguments], env=environment(), capture_output=True, text=True, timeout=120)
-        assert done.returncode == 2, done
-        return done.stderr
-
-    assert "no API key" in said("--host", "0.0.0.0")
+    (tmp_path / "x.pem").write_text("no certificate")
+    pem = str(tmp_path / "x.pem")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert "cannot listen there" in said("--port", str(taken.getsockname()[1]))
-    assert "no limit 'size'" in said("--limit", "size=3")
-    (tmp_path / "x.pem").write_text("no certificate")
-    assert "x.pem: not a certificate" in said(
-        "--tls-cert", str(tmp_path / "x.pem"), "--tls-key", str(tmp_path / "x.pem")
-    )
-    assert "give both or neither" in said("--tls-cert", str(tmp_path / "x.pem"))
-
-
-def test_certificate_enables_https_only(tmp_path: Path) -> None:
-    """With a certificate the server answers over HTTPS alone."""
-    promote(Folder.from_uri(tmp_path / "pets"), 0)
-    pem = str(certificate(tmp_path))  # it trusts itself
-    with running(tmp_path / "pets", "--tls-cert", pem, "--tls-key", pem) as server:
-        assert server.url.startswith("https://")
-        trusting = replace(server, trust=ssl.create_default_context(cafile=pem))
-        status, body = trusting.post("/v1/predict", encoded())
-        assert (status, loads(body)["model"]) == (200, "pets")
-        with pytest.raises(OSError):
-            replace(server, url=server.url.replace("https:", "http:")).post("/v1/predict", encoded())
-        assert set(listening(psutil.Process(server.process.pid))) <= LOCAL
+        port = str(taken.getsockname()[1])
+        refused = {
+            "no API key": ["--host", "0.0.0.0"],
+            "cannot listen there": ["--port", port],
+            "no limit 'size'": ["--limit", "size=3"],
+            "x.pem: not a certificate": ["--tls-cert", pem, "--tls-key", pem],
+            "give both or neither": ["--tls-cert", pem],
+        }
+        command = [sys.executable, "-c", IN_TURN, str(tmp_path / "pets"), dumps(list(refused.values()))]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["2"] * len(refused)
+    said = done.stderr.strip().splitlines()
+    assert len(said) == len(refused)
+    for words, line in zip(refused, said, strict=True):
+        assert words in line

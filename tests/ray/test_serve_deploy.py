@@ -1,4 +1,4 @@
-"""``serve deploy`` of the file that ``ganaug serve --config`` writes, on a cluster of ``ray start``, behind HAProxy."""
+"""A cluster of ``ray start`` without token authentication: ``serve deploy`` behind HAProxy, and a job."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve.serve_config import RAY_ENVIRONMENT, build_proxy_environment
+from tests.conftest import DIGITS, TINY
 from tests.helpers.cluster import BIN, Nodes, free_ports
 from tests.helpers.serving import encoded, free_port, listening, post, promote
 
@@ -46,6 +47,16 @@ def state(node: Nodes) -> tuple[dict[str, Any], str]:
     with urllib.request.urlopen(f"{node.dashboard}/api/serve/applications/", timeout=60) as answer:
         text = answer.read().decode()
     return loads(text)["applications"].get("ganaug", {}), text
+
+
+def test_cluster_without_token_authentication_works(node: Nodes, tmp_path: Path) -> None:
+    """Jobs run and can be listed on a cluster without token authentication."""
+    ganaug, out = [sys.executable, "-m", "ganaug_ray"], ["--out", str(tmp_path / "out")]
+    settings = [f"--set={one}" for one in TINY]
+    done = node.run(*ganaug, "prepare", str(DIGITS), *out, *settings, RAY_ADDRESS=node.address)
+    assert done.returncode == 0, done.stdout + done.stderr
+    listed = node.run(*ganaug, "jobs", "--address", node.dashboard)
+    assert (listed.returncode, listed.stdout) == (0, ""), listed.stderr
 
 
 def deployed(node: Nodes, folder: Path, port: int, wanted: str, *options: str) -> dict[str, Any]:

@@ -1,22 +1,26 @@
-"""``ganaug serve`` with a candidate, as a user starts it: a shadow, labels that come back, a canary."""
+"""``ganaug serve`` with a candidate, as a user starts it: a shadow over HTTPS, labels that come back, a canary."""
 
 from __future__ import annotations
 
 import re
+import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from tests.helpers.callers import ask
-from tests.helpers.serving import Server, encoded, promote, questions, running
+from tests.helpers.serving import LOCAL, Server, encoded, listening, promote, questions, running
+from tests.unit.data.test_web import certificate
 
 JSON = {"content-type": "application/json"}
 BOUNDARY = "x-y-z"
@@ -31,8 +35,10 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(room: Path) -> Iterator[Server]:
     promote(Folder.from_uri(room / "pets"), 0)
     promote(Folder.from_uri(room / "rival"), 1)
-    with running(room / "pets", "--shadow", f"{room / 'rival'}:1", "--feedback", str(room / "feedback")) as found:
-        yield found
+    pem = str(certificate(room))  # it trusts itself
+    options = ["--shadow", f"{room / 'rival'}:1", "--feedback", str(room / "feedback")]
+    with running(room / "pets", *options, "--tls-cert", pem, "--tls-key", pem) as found:
+        yield replace(found, trust=ssl.create_default_context(cafile=pem))
 
 
 def status(server: Server, pairs: int) -> dict[str, Any]:
@@ -67,6 +73,16 @@ def test_shadow_is_compared_by_labels(server: Server, room: Path) -> None:
     assert found["labels"] == 10
     assert (found["accuracy"]["candidate"], found["accuracy"]["champion"]) == (1.0, agreed / 10)
     assert found["candidate_alone_right"] == 10 - agreed
+
+
+def test_certificate_enables_https_only(server: Server) -> None:
+    """With a certificate the server answers over HTTPS alone."""
+    assert server.url.startswith("https://")
+    status, body = server.post("/v1/predict", encoded())
+    assert (status, loads(body)["model"]) == (200, "pets")
+    with pytest.raises(OSError):
+        replace(server, url=server.url.replace("https:", "http:")).post("/v1/predict", encoded())
+    assert set(listening(psutil.Process(server.process.pid))) <= LOCAL
 
 
 def test_labelled_image_is_stored_once(server: Server, room: Path) -> None:

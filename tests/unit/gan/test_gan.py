@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any, get_args
 
@@ -48,11 +47,10 @@ def train(digits: Folder, start: checkpoint.Checkpoint | None = None, config: Ga
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize(
-    ("size", "channels", "conditional"), list(itertools.product((16, 32, 64, 128), (1, 3), (True, False)))
-)
+@pytest.mark.parametrize("size", [16, 32, 64, 128])
+@pytest.mark.parametrize(("channels", "conditional"), [(1, True), (3, False)])
 def test_every_preset_trains_every_size(preset: Any, size: Any, channels: int, conditional: bool) -> None:
-    """Every preset trains at every image size, in grey and in colour, with labels and without."""
+    """Every preset trains at every image size, in grey with labels and in colour without."""
     config = GanConfig(
         steps=2, batch_size=4, filters=4, latent=8, preset=preset, conditional=conditional, snapshot_every=2
     )
