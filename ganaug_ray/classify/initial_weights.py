@@ -125,7 +125,11 @@ def prepare_weights(job: Job, run: Run, folder: Folder | None = None) -> Record 
     if config.weights is None and config.init_from is None:
         return None
     folder = folder or run.models
-    if existing_record := experiment_dir.read_marker(folder, "start.json"):
+    settings = config.model_dump(mode="json", include={"arch", "input_size", "weights", "init_from"})
+    existing_record = experiment_dir.read_marker(folder, "start.json")
+    if (
+        existing_record and existing_record.get("settings", settings) == settings
+    ):  # they may change until one is trained
         return existing_record
     facts = DatasetRecord.read(run.dataset)
     network_input = networks.choose_input(config.arch, facts.image_size, config.input_size, config.weights is not None)
@@ -144,7 +148,10 @@ def prepare_weights(job: Job, run: Run, folder: Folder | None = None) -> Record 
         raise UserError(f"{key}: not weights of {config.arch}: {weight_match.mismatches}")
     content = tensors_to_bytes({name: weights[name].contiguous() for name in weight_match.matched})
     folder.create().write_bytes("start.safetensors", content)
-    record = {"source": source, "hash": experiment_dir.hash_content(content), **asdict(weight_match), "notes": notes}
+    record = {
+        "source": source, "settings": settings, "hash": experiment_dir.hash_content(content),
+        **asdict(weight_match), "notes": notes,
+    }  # fmt: skip
     folder.write_json("start.json", record)
     return record
 

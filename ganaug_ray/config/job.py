@@ -124,6 +124,15 @@ class Job(Config):
         return arms
 
     @model_validator(mode="after")
+    def _check_gaining(self) -> Self:
+        if self.augment.classes == "gaining" and self.all_arms and not self.arms:
+            raise ValueError(
+                "augment.classes gaining: are those that gained in an arm with classes all, and there are no arms; "
+                "give arms, one of them with classes all"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _refuse_streamed_sampling(self) -> Self:
         """Raise ValueError if a sampling other than natural is to be streamed."""
         trained = {"gan": self.gan, "classifier": self.classifier}

@@ -18,7 +18,7 @@ import numpy as np
 from ganaug_ray.config import Job
 from ganaug_ray.config.augment import Kind
 from ganaug_ray.core.wording import format_count, format_time
-from ganaug_ray.pipeline.comparison_plan import SEEDS, SEEDS_OF_ONE_SPLIT, SPLITS, has_many_images
+from ganaug_ray.pipeline.comparison_plan import SEEDS, SEEDS_OF_FIRST_LOOK, SEEDS_OF_ONE_SPLIT, SPLITS, has_many_images
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.plan_ladder import LADDER, Plan, choose_rung
 
@@ -131,7 +131,8 @@ class _DefaultChoice:
     def _usual_plan(self) -> Plan:
         """The plan of such images where nobody gives minutes."""
         is_split = self._goal is not None and self._goal.splits > 1
-        return Plan(SPLITS, SEEDS) if is_split else Plan(1, SEEDS_OF_ONE_SPLIT)
+        seeds = SEEDS if self._base.compare.looks == 1 else SEEDS_OF_FIRST_LOOK
+        return Plan(SPLITS, seeds) if is_split else Plan(1, SEEDS_OF_ONE_SPLIT)
 
     def choose(self) -> tuple[int, Lengths, Plan | None]:
         """Return the side, the lengths and the least plan: the best that the minutes allow."""
@@ -220,9 +221,10 @@ class _DefaultChoice:
 
         Rows of synthetic images make batches larger; without the control, what that does by itself stays unknown.
         """
-        if not self._base.arms:
+        if not self._base.arms and CONTROL not in job.augment.sources:
             content = job.model_dump(exclude_unset=True)
-            content["arms"] = {name: {} for name in (*job.compared_arms, CONTROL)}
+            arms = {name: {"kind": arm.kind, "source": arm.source} for name, arm in job.compared_arms.items()}
+            content["arms"] = arms | {CONTROL: {}}
             controlled = Job.model_validate(content)
             plan = choose_rung(controlled, facts)
             if plan >= self._usual_plan:

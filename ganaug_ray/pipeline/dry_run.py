@@ -91,7 +91,8 @@ def _describe_plan(job: Job, tested_per_split: int, job_facts: JobFacts) -> list
     """Say how often is trained, what gain that can show, and which aim of the job it fails."""
     compare = job.compare
     tested = tested_per_split * compare.splits
-    gain = predict_visible_gain(tested, compare.splits, compare.seeds, looks=compare.looks)
+    candidates = len(arms.list_candidates(job))
+    gain = predict_visible_gain(tested, compare.splits, compare.seeds, looks=compare.looks, arms=candidates)
     lines = [("plan", comparison_plan.describe_plan(job)), ("visible", describe_visible_gain(tested, gain))]
     if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts)):
         lines.append(("warning", shortfall))

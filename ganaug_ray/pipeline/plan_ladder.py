@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.core.wording import format_time
 from ganaug_ray.pipeline.job_facts import JobFacts
@@ -28,17 +29,22 @@ class Plan:
 
 
 LADDER = (Plan(1, 3), Plan(1, 5), Plan(5, 1), Plan(5, 2), Plan(5, 4), Plan(5, 8))
+MOST_AT_FIRST = (Plan(5, 1), Plan(1, 5))  # of plans that are added to until the answer is firm
 LADDER_OF_ONE_SPLIT = (Plan(1, 3), Plan(1, 5), Plan(1, 10), Plan(1, 20))
 
 
 def choose_rung(job: Job, facts: JobFacts) -> Plan:
     """Return the cheapest plan that sees the gain that the job wants to see, or else the sharpest it has time for.
 
+    Where the verdict is looked at several times, this is the plan of the first look.
+
     Args:
         job: with compare.visible_gain, compare.budget_minutes or both.
         facts: of the job.
     """
-    plans = LADDER if job.data.count_possible_splits() >= LADDER[-1].splits else LADDER_OF_ONE_SPLIT
+    plans: tuple[Plan, ...] = LADDER if job.data.count_possible_splits() >= LADDER[-1].splits else LADDER_OF_ONE_SPLIT
+    if job.compare.looks > 1:
+        plans = plans[: 1 + next(plans.index(plan) for plan in MOST_AT_FIRST if plan in plans)]
     affordable = [plan for plan in plans if not _exceeds_budget(plan.apply_to(job), facts)] or [plans[0]]
     if job.compare.visible_gain is not None:
         for plan in affordable:
@@ -101,6 +107,7 @@ def _predict_gain(job: Job, facts: JobFacts) -> float:
 
     splits = job.compare.splits
     seeds = job.compare.seeds
-    gain = predict_visible_gain(facts.count_tested(splits), splits, seeds, looks=job.compare.looks)
+    candidates = len(arms.list_candidates(job))
+    gain = predict_visible_gain(facts.count_tested(splits), splits, seeds, looks=job.compare.looks, arms=candidates)
     assert gain is not None, "every plan has three trainings of each arm"
     return gain

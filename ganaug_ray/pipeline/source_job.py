@@ -95,12 +95,15 @@ def choose_source_job(
         time = chosen.facts.estimate(chosen.job)
     job = chosen.job
     if not job.about:
-        job = job.model_copy(update={"about": "Do synthetic images help?"})
+        images = chosen.facts.images
+        total = sum(map(images.count, images.counts))
+        about = f"{name_source(source)}: {total} images of {images.classes} classes"
+        job = job.model_copy(update={"about": about})
     for key, reason in chosen.reasons.items():
         terminal.print_stage_line("plan", "note", f"{key}: {reason}")
     reasons = dict(chosen.reasons)
     if job.compare.planned_seeds:
-        reasons["compare.splits"] = f"{describe_plan(job)}; {minutes:g} minutes allow no more"
+        reasons["compare.splits"] = f"{describe_plan(job)}; planned for {minutes:g} minutes"
     if time.total_s > 60 * minutes:
         words = f"{minutes:g} minutes are too few: even the smallest run takes {time.describe()}"
         terminal.print_stage_line("plan", "note", words)

@@ -25,7 +25,8 @@ def run_tasks(
 ) -> Iterator[tuple[T, DivergenceError | StageFailed | None]]:
     """Run one-process tasks in parallel, and yield each when it ends, with its error or None.
 
-    One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time.
+    One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time. Where
+    this is left early, by an interrupt, those that still run are ended: a Ray that stays would go on with them.
 
     Args:
         start: starts a task, which returns what ``catch_divergence`` does.
@@ -33,26 +34,31 @@ def run_tasks(
         read_step: how far a task's newest checkpoint is.
 
     Raises:
-        DiskFull: as a task did; the others are not waited for.
+        DiskFull: as a task did; the others are ended.
     """
     waiting = {start(task): (task, read_step(task)) for task in tasks}
-    while waiting:
-        (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
-        task, before = waiting.pop(ref)
-        failure: DivergenceError | StageFailed | None = None
-        try:
-            raise_divergence(ray.get(ref))
-        except DivergenceError as error:
-            failure = error
-        except ray.exceptions.RayError as error:
-            if full := find_disk_full(error):
-                raise full from error
-            if read_step(task) > before:
-                logger.info("a training restarts: %s", get_last_line(error))
-                waiting[start(task)] = task, read_step(task)
-                continue
-            failure = StageFailed(f"a worker failed: {get_last_line(error)}")
-        yield task, failure
+    try:
+        while waiting:
+            (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
+            task, before = waiting.pop(ref)
+            failure: DivergenceError | StageFailed | None = None
+            try:
+                raise_divergence(ray.get(ref))
+            except DivergenceError as error:
+                failure = error
+            except ray.exceptions.RayError as error:
+                if full := find_disk_full(error):
+                    raise full from error
+                if read_step(task) > before:
+                    logger.info("a training restarts: %s", get_last_line(error))
+                    waiting[start(task)] = task, read_step(task)
+                    continue
+                failure = StageFailed(f"a worker failed: {get_last_line(error)}")
+            yield task, failure
+    finally:
+        if ray.is_initialized():  # else they have ended with it
+            for ref in waiting:
+                ray.cancel(ref, force=True)
 
 
 def run_groups(

@@ -56,6 +56,8 @@ class AccessGate:
             return
         headers = dict(scope["headers"])
         path = scope["path"].rstrip("/") or "/"
+        if path == scope.get("root_path", ""):  # the route / below it
+            path = scope["path"]
         scope = {**scope, "path": path}  # with a slash at its end a path means the same; a redirect loses bodies
         try:
             if path not in OPEN_PATHS:

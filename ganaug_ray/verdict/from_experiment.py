@@ -9,6 +9,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.synthetic_sources import GENERATOR
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.job_changes import FREE_KEYS
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.verdict import answer, choices, compared_candidates, per_class
 from ganaug_ray.verdict import verdict as rule
@@ -84,8 +85,12 @@ def _judge_generators(job: Job, run: Run) -> list[Record]:
 def _hash_candidates(job: Job) -> list[str]:
     """Hash all settings that a candidate's models are trained with, but how many they are."""
     settings = job.model_dump(
-        include={"data", "gan", "augment", "classifier"}, exclude={"augment": {"images", "generator", "use_anyway"}}
+        include={"data", "gan", "augment", "classifier"},
+        exclude={"augment": {"images", "generator", "use_anyway", "allow_copies"}},
     )
+    for key in FREE_KEYS:  # by which no weight changes
+        section, _, name = key.partition(".")
+        settings[section].pop(name, None)
     fingerprints = []
     for name in arms.list_candidates(job):
         arm = job.compared_arms[name]

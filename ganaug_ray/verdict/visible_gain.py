@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
-from ganaug_ray.verdict.multiple_testing import compute_looks_factor
+from ganaug_ray.verdict.multiple_testing import compute_best_of_factor, compute_looks_factor
 from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL
 
 DISAGREEING = 0.05  # of the test images, on which exactly one of two trained models is right; measured: 0.02 to 0.15
 
 
 def predict_visible_gain(
-    tested: int, splits: int, seeds: int, disagreeing: float = DISAGREEING, looks: int = 1
+    tested: int, splits: int, seeds: int, disagreeing: float = DISAGREEING, looks: int = 1, arms: int = 1
 ) -> float | None:
     """Predict the gain that would be found with 80 % power, as a share; None of a plan without an interval.
 
@@ -24,6 +24,7 @@ def predict_visible_gain(
         seeds: of each split.
         disagreeing: share of the test images on which exactly one of two models is right.
         looks: times that the verdict may be looked at; the gain is that of the first look.
+        arms: candidates, the best of which is judged.
 
     >>> round(predict_visible_gain(240, 5, 2), 3), round(predict_visible_gain(48, 1, 3), 3)
     (0.048, 0.101)
@@ -39,7 +40,9 @@ def predict_visible_gain(
         error = combine_rows_and_repeats(within_1, within_1, zero_1, splits, tested - splits)
     else:
         error = combine_rows_and_repeats(interplay_1, interplay_1, rows_1, seeds, tested - 1)
-    half_width_1 = error.compute_half_width(SIGNIFICANCE_LEVEL / compute_looks_factor(looks))
+    half_width_1 = error.compute_half_width(
+        SIGNIFICANCE_LEVEL / (compute_looks_factor(looks) * compute_best_of_factor(arms))
+    )
     return float((half_width_1 + error.compute_half_width(2 * (1 - POWER)))[0])
 
 

@@ -590,7 +590,7 @@ def test_class_without_images_is_named(tmp_path: Path) -> None:
                 path.write_bytes(path.read_bytes()[:60])
     found = survey_without_storing(DataConfig(source=[str(tmp_path)]))
     assert found.classes == ["cat", "dog"]
-    assert any(re.search(r"no image of bird .*no class", remark) for remark in found.remarks)
+    assert any(re.search(r"no image of bird .*is not a class", remark) for remark in found.remarks)
 
 
 def test_folders_of_versions_are_no_classes(tmp_path: Path) -> None:

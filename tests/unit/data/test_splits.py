@@ -137,5 +137,5 @@ def test_derived_fold_changes_split_only() -> None:
 
 def test_images_tested_twice_are_refused() -> None:
     """Splits of a source that changed between them have no verdict where they test an image twice."""
-    with pytest.raises(UserError, match=r"data\.source changed"):
+    with pytest.raises(UserError, match=r"data\.source or ganaug changed"):
         measure_overlap([{"a": "train", "b": "test"}, {"a": "test", "b": "test"}])

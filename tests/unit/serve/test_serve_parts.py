@@ -346,7 +346,7 @@ def test_serve_config_is_valid_without_key(
     assert (http.host, http.port, http.ssl_certfile, http.ssl_keyfile) == ("127.0.0.1", 8000, "/c.pem", "/k.pem")
     assert application.import_path == serve_config.APPLICATION_PATH
     told = application.args
-    assert (told["least"], told["most"], told["needs_key"], told["limits"]["images"]) == (0, 4, True, 8)
+    assert (told["min_replicas"], told["max_replicas"], told["needs_key"], told["limits"]["images"]) == (0, 4, True, 8)
     assert told["tls"]
     assert not told["alone"]
     assert f"serve deploy {out}" in capsys.readouterr().out.replace("\n", "")

@@ -54,11 +54,11 @@ def served(
 ) -> Iterator[TestClient]:
     champion = LiveModel(str(pets))
     rollout = Rollout.from_options(modes.get("shadow"), modes.get("canary"))
-    champion = None
+    candidate = None
     if rollout:
-        champion = Candidate(rollout, LiveModel(rollout.address, "pets", champion=champion))
+        candidate = Candidate(rollout, LiveModel(rollout.address, "pets", champion=champion))
     stored = None if shelf is None else FeedbackStore(shelf, CLASSES)
-    trial = RolloutTrial(call_locally(ledger or FeedbackLedger(10, 10**6)), champion, champion, stored, on_batch)
+    trial = RolloutTrial(call_locally(ledger or FeedbackLedger(10, 10**6)), candidate, champion, stored, on_batch)
     service = Service(champion, limits or RequestLimits(), on_batch, trial=trial)
     with TestClient(app.build_application(service, []), "http://localhost", raise_server_exceptions=False) as client:
         yield client
