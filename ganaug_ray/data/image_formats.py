@@ -20,7 +20,7 @@ _READABLE_SIGNATURES = {
     "WEBP": rb"RIFF.{4}WEBP",
     "PPM": rb"P[1-6fF]\s+(#[^\n]*\n\s*)*\d",
     "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ",
-    "AVIF": rb".{4}ftypavi[fs]",
+    "AVIF": rb".{4}ftyp(avi[fs]|m[is]f1.{4}(.{4}){0,15}avi[fs])",  # or as one of the brands after the first
 }
 _OTHER_SIGNATURES = {
     "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
@@ -75,8 +75,8 @@ _POINTER_SIGNATURES = {"Git LFS": rb"version https://git-lfs\.github\.com/spec",
 def find_format(content: bytes) -> str | None:
     """Return the image format that a file's first bytes say, as Pillow calls it, or None; not all need be readable.
 
-    >>> find_format(b"GIF89a..."), find_format(b"<html>")
-    ('GIF', None)
+    >>> find_format(b"GIF89a..."), find_format(b"<html>"), find_format(b"0000ftypmif10000mif1avif")
+    ('GIF', None, 'AVIF')
     """
     return _match_signature(content, _READABLE_SIGNATURES)
 

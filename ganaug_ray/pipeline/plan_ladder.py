@@ -36,14 +36,14 @@ LADDER_OF_ONE_SPLIT = (Plan(1, 3), Plan(1, 5), Plan(1, 10), Plan(1, 20))
 def choose_rung(job: Job, facts: JobFacts) -> Plan:
     """Return the cheapest plan that sees the gain that the job wants to see, or else the sharpest it has time for.
 
-    Where the verdict is looked at several times, this is the plan of the first look.
+    Where the verdict is looked at several times, this is the plan of the first look: in the time, a small one.
 
     Args:
         job: with compare.visible_gain, compare.budget_minutes or both.
         facts: of the job.
     """
     plans: tuple[Plan, ...] = LADDER if job.data.count_possible_splits() >= LADDER[-1].splits else LADDER_OF_ONE_SPLIT
-    if job.compare.looks > 1:
+    if job.compare.looks > 1 and job.compare.visible_gain is None:
         plans = plans[: 1 + next(plans.index(plan) for plan in MOST_AT_FIRST if plan in plans)]
     affordable = [plan for plan in plans if not _exceeds_budget(plan.apply_to(job), facts)] or [plans[0]]
     if job.compare.visible_gain is not None:

@@ -210,7 +210,7 @@ def _decode_raw(raw: RawImage, size: int, value_range: ValueRange | None) -> ima
 
 def _hash_pixels(raw: RawImage, decoded: images.DecodedImage, size: int) -> str:
     if (
-        decoded.format == "JPEG"
+        decoded.format in ("JPEG", "MPO")  # which cameras with several pictures in a file write
         and size > images.ID_SIDE_PX
         and min(decoded.width, decoded.height) >= 2 * images.ID_SIDE_PX
     ):

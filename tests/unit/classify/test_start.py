@@ -90,6 +90,23 @@ def test_weights_file_fills_the_backbone(
     assert saved["network.head.2.weight"].shape[0] == 10
 
 
+def test_changed_weights_are_read_anew(
+    digits: Folder, tmp_path: Path, published: tuple[Path, dict[str, torch.Tensor]]
+) -> None:
+    """What was prepared of other weights, before any model was trained, is not what models start from."""
+    file, weights = published
+    other = tmp_path / "other.pth"
+    torch.save({name: tensor + 1 for name, tensor in weights.items()}, other)
+    run = run_of(digits, tmp_path)
+    first, again, changed = (
+        initial_weights.prepare_weights(job_with(f"classifier.weights={path}"), run) for path in (file, file, other)
+    )
+    assert first is not None
+    assert changed is not None
+    assert again == first
+    assert changed["hash"] != first["hash"]
+
+
 def test_workers_refuse_silent_fresh_start(digits: Folder, tmp_path: Path) -> None:
     """Workers refuse to start from random weights where a weights file was requested."""
     job, run = job_with("classifier.weights=somewhere.pth"), run_of(digits, tmp_path)

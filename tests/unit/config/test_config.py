@@ -217,6 +217,12 @@ def test_arms_inherit_augment_settings(tmp_path: Path) -> None:
     assert load_job(write(tmp_path, dump_job(job))) == job
 
 
+def test_gaining_classes_need_arms() -> None:
+    """Classes that gain are told by another arm: without arms they are refused before anything is trained."""
+    with pytest.raises(UserError, match=r"augment\.classes gaining.*give arms, one of them with classes all"):
+        load_job(DIGITS, ["arms={}", "augment.classes=gaining"])
+
+
 def test_stored_arms_follow_augment_settings(tmp_path: Path) -> None:
     """In a stored job a setting of the augment section still reaches the arms that did not set it themselves."""
     arms = "arms={few: {kind: synthetic, ratio: 0.1}, all: {kind: synthetic, per_class: null}, oversample: {}}"

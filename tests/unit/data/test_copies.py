@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
+from ganaug_ray.config import DataConfig
 from ganaug_ray.data.ingest import audit, exact_duplicates
+from ganaug_ray.data.ingest.scan import survey_without_storing
 
 
 def found(*rows: dict[str, Any]) -> pa.Table:
@@ -70,3 +75,18 @@ def test_copy_in_test_split_wins() -> None:
 def test_empty_table_stays_empty() -> None:
     """A table without any rows stays empty."""
     assert exact_duplicates.reject_copies(found()).num_rows == 0
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_cameras_files_of_several_pictures_are_copies(tmp_path: Path, size: int) -> None:
+    """A JPEG with a second picture behind it, as phones write them, is a copy of that JPEG at every stored size."""
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            pixels = np.random.default_rng(number + len(label) * ord(label[0])).integers(0, 256, (6, 8, 3), np.uint8)
+            picture = Image.fromarray(pixels).resize((800, 600))
+            picture.save(tmp_path / label / f"{number}.jpg")
+            if number == 0:
+                picture.save(tmp_path / label / "phone.jpg", "MPO", save_all=True, append_images=[picture.rotate(2)])
+    found = survey_without_storing(DataConfig(source=[str(tmp_path)], image_size=size))
+    assert sorted(found.rejected["reason"].to_pylist()) == ["exact duplicate"] * 2

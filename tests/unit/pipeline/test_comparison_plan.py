@@ -109,6 +109,7 @@ def test_more_repeats_show_smaller_gains() -> None:
     assert gains == sorted(gains, key=lambda gain: -(gain or 0))
     assert len(set(gains)) == len(gains)
     assert predict_visible_gain(48, 1, 2) is None
+    assert predict_visible_gain(240, 5, 2, arms=3) > predict_visible_gain(240, 5, 2)
 
 
 @pytest.mark.parametrize(

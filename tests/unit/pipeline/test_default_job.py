@@ -143,6 +143,22 @@ def test_control_costs_no_usual_seeds(photos: Path, machine: Machine, minutes: f
     assert set(choose(photos, minutes, "arms={live: {}}").job.compared_arms) == {"live"}
 
 
+def test_control_stands_beside_named_sources(photos: Path, machine: Machine) -> None:
+    """Sources with the names of kinds keep their arms, and the control stays away where its name is one of them."""
+    machine.step_s = 0.001
+    for name, has_control in (("synthetic", True), ("oversample", False)):
+        job = choose(photos, 600, f"augment.images={{{name}: {photos}}}").job
+        assert job.compared_arms[f"real+classic+{name}"].source == name
+        assert ("oversample" in job.compared_arms) == has_control
+
+
+def test_first_look_takes_the_smallest_plan(photos: Path, machine: Machine) -> None:
+    """With --until-clear the minutes are for what is added, not for a first look with all seeds that fit."""
+    machine.step_s = 0.001
+    base = source_job.choose_source_job(str(photos), [], 30, check_network, Terminal(), until_clear=True).job
+    assert (base.compare.splits, base.compare.seeds) == (5, 1)
+
+
 def test_choices_are_said_in_a_sentence_each(
     photos: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
