@@ -80,13 +80,14 @@ def test_empty_table_stays_empty() -> None:
 @pytest.mark.parametrize("size", [64, 256])
 def test_cameras_files_of_several_pictures_are_copies(tmp_path: Path, size: int) -> None:
     """A JPEG with a second picture behind it, as phones write them, is a copy of that JPEG at every stored size."""
+    draw = np.random.default_rng(0)
     for label in ("cat", "dog"):
         (tmp_path / label).mkdir()
-        for number in range(4):
-            pixels = np.random.default_rng(number + len(label) * ord(label[0])).integers(0, 256, (6, 8, 3), np.uint8)
+        for number in range(8):
+            pixels = draw.integers(0, 256, (6, 8, 3), np.uint8)
             picture = Image.fromarray(pixels).resize((800, 600))
             picture.save(tmp_path / label / f"{number}.jpg")
             if number == 0:
                 picture.save(tmp_path / label / "phone.jpg", "MPO", save_all=True, append_images=[picture.rotate(2)])
     found = survey_without_storing(DataConfig(source=[str(tmp_path)], image_size=size))
-    assert sorted(found.rejected["reason"].to_pylist()) == ["exact duplicate"] * 2
+    assert sorted(found.rejected["reason"].to_pylist()) == ["duplicate"] * 2
