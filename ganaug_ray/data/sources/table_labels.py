@@ -16,6 +16,7 @@ from ganaug_ray.data.sources.table_remarks import (
     describe_found_addresses,
     describe_listed_masks,
     describe_moved_images,
+    describe_nameless_rows,
     describe_several_splits,
 )
 
@@ -70,7 +71,12 @@ class TableLabels:
             for file in files if len(files) > 1 else ():
                 named = f"{self._name} line {row.line} names {row.image}"
                 self._unsure_rows[file] = f"{named}, which fits {' and '.join(files[:3])}"
-        self.remarks = [*content.remarks, *index.describe_decoded(self._name)]
+        nameless = [row for row in content.rows if not row.image]
+        self.remarks = [
+            *content.remarks,
+            *describe_nameless_rows([row.line for row in nameless], len(content.rows), self._name),
+            *index.describe_decoded(self._name),
+        ]
         addresses = [(row.image, f"line {row.line}") for row in unmatched if is_address(row.image)]
         self.remarks += describe_addresses(addresses, len(rows), self._name)
         self.remarks += describe_found_addresses(self._find_address_files(), self._name)

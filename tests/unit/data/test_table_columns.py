@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.errors import UserError
-from tests.helpers.labelled import lay_out, read_labels
+from tests.helpers.labelled import lay_out, read, read_labels
 from tests.unit.data.test_mixed_tables import list_remarks
 
 NUMBERS = range(1, 41)
@@ -74,3 +76,36 @@ def test_column_without_files_is_named(tmp_path: Path) -> None:
     table = write_table(tmp_path, "id,picture,label", *(f"x{number},{number}.png,cat" for number in NUMBERS))
     (remark,) = list_remarks(tmp_path, LabelFrom(csv=str(table)))
     assert remark.endswith("they stand in column id, and data.columns: {image: ...} names another")
+
+
+@pytest.mark.parametrize("column", ["set", "fold", "data_split", "dataset_split", "subset", "partition"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_split_column_is_seen(column: str, kind: str, tmp_path: Path) -> None:
+    """A column of train, val and test is one of splits, whichever of the usual names it has."""
+    splits = ["train", "val", "test", ""]
+    assert read_splits(tmp_path, column, splits, kind) == ["train", "val", "test", None]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_fold_of_numbers_is_no_split(kind: str, tmp_path: Path) -> None:
+    """The numbers of a cross-validation's folds are no splits, and nothing is said of them."""
+    assert read_splits(tmp_path, "fold", ["0", "1", "2", "3"], kind) == [None] * 4
+
+
+def read_splits(root: Path, column: str, splits: list[str], kind: str) -> list[str | None]:
+    """Return the splits of the images of a table with a column of them, about which there is no remark."""
+    table = write_table(root, f"image,{column},label", *(f"{n}.png,{split},cat" for n, split in enumerate(splits, 1)))
+    if kind == "parquet":
+        images = [f"{number}.png" for number in range(1, len(splits) + 1)]
+        table = root / "t.parquet"
+        pq.write_table(pa.table({"image": images, column: splits, "label": ["cat"] * len(splits)}), table)
+    assert list_remarks(table) == []
+    return [raw.split for raw in read(table)]
+
+
+def test_rows_without_a_name_are_told(tmp_path: Path) -> None:
+    """A row of a table of labels that names no image is counted in a remark."""
+    table = write_table(tmp_path, "image,label", *(f"{number}.png,cat" for number in NUMBERS), ",dog")
+    assert list_remarks(tmp_path, LabelFrom(csv=str(table))) == [
+        "t.csv: 1 of 41 rows names no image, such as line 42, and is left out"
+    ]
