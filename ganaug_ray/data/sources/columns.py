@@ -1,11 +1,12 @@
 """Finds the columns of a table that have the images, their labels and their split: by a setting, or by usual names."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ganaug_ray.config import ColumnsConfig
+from ganaug_ray.data.sources.image_columns import choose_image_column
 from ganaug_ray.data.sources.label_text import (
     make_class_name,
     make_label,
@@ -31,7 +32,8 @@ LABEL_NAMES = [
 ]  # fmt: skip
 MAX_NAMED = 4  # columns
 ROW_NUMBERS = re.compile(r"(Unnamed: \d+)?")  # as pandas calls a column without a name, which it writes for them
-SPLIT_NAMES = ["split", "subset", "partition"]
+SPLIT_NAMES = ["split", "data_split", "dataset_split", "subset", "partition"]
+OTHER_SPLIT_NAMES = ["set", "fold"]  # which mean other things too: taken where the cells name splits
 
 
 @dataclass(frozen=True)
@@ -115,19 +117,31 @@ class Columns:
         return [] if name is None else [name]
 
 
-def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str, with_labels: bool = True) -> Columns:
+def choose_columns(
+    names: Sequence[str],
+    setting: ColumnsConfig,
+    table: str,
+    with_labels: bool = True,
+    sample: Sequence[Mapping[str, Any]] = (),
+    list_files: Callable[[], Iterable[str]] | None = None,
+) -> Columns:
     """Choose the columns of a table: those that the setting names, else those that have a usual name.
 
     Where no column has a usual name of labels, all others are taken for classes, each with a one in its rows. Without
-    ``with_labels`` none is chosen for labels.
+    ``with_labels`` none is chosen for labels. Of several columns of images, the one whose cells in ``sample``, some of
+    the rows, fit the images of ``list_files`` best is chosen, where that is given.
 
     Raises:
-        UserError: there are no such columns.
+        UserError: there are no such columns, or two that may be that of images.
     """
     by_key = {_make_key(name): name for name in reversed(names)}
     by_exact_name = by_key | {name: name for name in names}  # two may differ in what keys leave out
     image = _choose_named(setting.image, by_exact_name) if setting.image else _choose_column(IMAGE_NAMES, by_key)
-    split = _choose_column(SPLIT_NAMES, by_key)
+    candidates = list(dict.fromkeys(by_key[key] for key in map(_make_key, IMAGE_NAMES) if key in by_key))
+    candidates = [name for name in candidates if name not in (setting.label or ())]
+    if not setting.image and list_files and len(candidates) > 1:
+        image = choose_image_column(candidates, sample, list_files(), table)
+    split = _choose_split_column(by_key, sample)
     if not with_labels:
         if image is None:
             raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected one called image")
@@ -173,6 +187,16 @@ def _choose_named(name: str, by_name: dict[str, str]) -> str | None:
 
 def _choose_column(wanted_names: Sequence[str], by_key: dict[str, str]) -> str | None:
     return next((by_key[key] for key in map(_make_key, wanted_names) if key in by_key), None)
+
+
+def _choose_split_column(by_key: dict[str, str], sample: Sequence[Mapping[str, Any]]) -> str | None:
+    if usual := _choose_column(SPLIT_NAMES, by_key):
+        return usual
+    for name in (by_key[key] for key in OTHER_SPLIT_NAMES if key in by_key):
+        cells = [cell for row in sample if (cell := read_split_cell(row.get(name)))]
+        if cells and 2 * sum(name_split(cell) is not None for cell in cells) > len(cells):
+            return name
+    return None
 
 
 def _make_key(name: str) -> str:

@@ -4,13 +4,15 @@ JSON Lines are read as such a table whose rows name their columns.
 """
 
 import csv
+import functools
 import io
 import itertools
 import json
 import re
 from _csv import Reader
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -26,6 +28,7 @@ from ganaug_ray.errors import UserError
 Row = dict[str, Any]
 SURPLUS = "\0"  # key of a row that has more cells than columns
 SEPARATORS = ",;\t|"
+SAMPLE_ROWS = 1000  # by which columns are told apart
 NO_SEPARATORS = "\"'_-./\\ " + SEPARATORS  # of what is no letter in a first line, not asked whether it separates
 
 
@@ -46,26 +49,43 @@ class TableRow:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A table of labels: its rows, and what is to be known of it, a sentence each."""
+    """A table of labels.
+
+    Attributes:
+        rows: of it.
+        remarks: what is to be known of it, a sentence each.
+        image_column: the name of its column of images.
+    """
 
     rows: list[TableRow]
     remarks: list[str]
+    image_column: str
 
 
-def read_table(path: str, setting: ColumnsConfig, with_labels: bool = True) -> LabelTable:
+def read_table(
+    path: str,
+    setting: ColumnsConfig,
+    with_labels: bool = True,
+    list_files: Callable[[], Iterable[str]] = tuple,
+) -> LabelTable:
     """Read a table of labels, CSV or JSON Lines; a row that lacks something says so in its label.
 
-    Without ``with_labels`` it needs no column of labels, and one that it has is not read.
+    Without ``with_labels`` it needs no column of labels, and one that it has is not read. ``list_files`` gives the
+    paths of images that it may mean, asked for where several columns may be that of images.
 
     Raises:
         UserError: it is missing, no UTF-8 or UTF-16 text, no CSV or JSON Lines, or lacks the columns.
     """
     text = _read_text(path)
     if _is_json_lines(text, path):
-        return _read_json_lines(text, path, setting, with_labels)
+        return _read_json_lines(text, path, setting, with_labels, list_files)
     lines = _open_lines(text, path, setting)
     try:
-        return _read_lines(lines, path, setting, with_labels)
+        sample = _sample_rows(_open_lines(text, path, setting))
+        choose = functools.partial(
+            choose_columns, setting=setting, table=path, with_labels=with_labels, sample=sample, list_files=list_files
+        )
+        return _read_lines(lines, path, setting, choose)
     except csv.Error as error:
         raise UserError(f"{path}: line {lines.line_num} is no CSV ({error})") from None
 
@@ -130,14 +150,25 @@ def _is_first_row(cells: Sequence[str], setting: ColumnsConfig) -> bool:
     return has_image_and_label(names, setting) or (len(names) == 2 and is_image_name(names[0]))
 
 
-def _read_json_lines(text: str, path: str, setting: ColumnsConfig, with_labels: bool) -> LabelTable:
+def _sample_rows(lines: Reader) -> list[Row]:
+    names = [name.strip() for name in _read_first_row(lines)]
+    rows: list[Row] = []
+    with suppress(csv.Error):  # whoever reads all rows says so
+        rows.extend(_make_row(names, cells) for cells in itertools.islice(lines, SAMPLE_ROWS))
+    return rows
+
+
+def _read_json_lines(
+    text: str, path: str, setting: ColumnsConfig, with_labels: bool, list_files: Callable[[], Iterable[str]]
+) -> LabelTable:
     rows = list(json_lines.read_objects(text, path))
     names = list(dict.fromkeys(name for _, row in rows for name in row))
-    columns = choose_columns(names, setting, path, with_labels)
+    sample = [row for _, row in rows[:SAMPLE_ROWS]]
+    columns = choose_columns(names, setting, path, with_labels, sample, list_files)
     return _make_table(columns, ((line, dict.fromkeys(names) | row) for line, row in rows), path)
 
 
-def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, with_labels: bool) -> LabelTable:
+def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, choose: Callable[..., Columns]) -> LabelTable:
     first = _read_first_row(lines)
     names = [name.strip() for name in first]
     unnamed = _find_unnamed_columns(names, setting)
@@ -145,7 +176,7 @@ def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, with_labels: b
         names = list(unnamed.names)
         first_rows = [(lines.line_num, _make_row(names, first))]
         return _make_table(unnamed, itertools.chain(first_rows, _list_rows(lines, names, unnamed, path)), path)
-    columns = choose_columns(names, setting, path, with_labels)
+    columns = choose(names)
     _refuse_equal_names(columns, names, path)
     return _make_table(columns, _list_rows(lines, names, columns, path), path)
 
@@ -186,7 +217,7 @@ def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) ->
     remarks = [*columns.describe_choice(name), *describe_labels(label_cells, name)]
     if columns.split:
         remarks += describe_splits(split_cells, columns.split, name)
-    return LabelTable(table_rows, remarks)
+    return LabelTable(table_rows, remarks, columns.image)
 
 
 def _refuse_equal_names(columns: Columns, names: Sequence[str], path: str) -> None:

@@ -15,7 +15,7 @@ from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.masks import find_listed_masks
 from ganaug_ray.data.sources.path_matching import PathIndex, is_same_spelling
-from ganaug_ray.data.sources.paths import find_outer_folder, find_split, is_address
+from ganaug_ray.data.sources.paths import find_outer_folder, find_split, is_address, is_image_name
 from ganaug_ray.data.sources.raw import (
     LABEL_CONFLICT,
     Label,
@@ -43,8 +43,8 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     """Yield the parts of a CSV file, which has a column of paths relative to it, and one of labels."""
     if web.is_url(source):
         raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
-    table = read_table(source, columns, with_labels=label_from is not None)
     folder, name = open_file(source)
+    table = read_table(source, columns, label_from is not None, lambda: list_image_names(source, folder))
     images = [(row.image, f"line {row.line}") for row in table.rows if row.image]
     paths = {path for path, _ in images}
     addresses = describe_listed_addresses(f"data.source {source}", images, name)
@@ -143,6 +143,11 @@ def locate_files(source: str, folder: Folder, table: str, paths: Set[str]) -> Lo
         as_written = {path: files for path, files in located.items() if path not in index.decoded}
         remarks += _describe_other_files(table, as_written)
     return LocatedFiles(located, remarks)
+
+
+def list_image_names(source: str, folder: Folder) -> list[str]:
+    """Return the paths of the images in the folder of a table, if it can be listed."""
+    return [file.name for file in _list_files(source, folder, is_needed=False) if is_image_name(file.name)]
 
 
 def _list_files(source: str, folder: Folder, is_needed: bool) -> list[WalkedFile]:

@@ -13,7 +13,7 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.class_numbers import share_class_names
-from ganaug_ray.data.sources.columns import Columns, choose_columns
+from ganaug_ray.data.sources.columns import OTHER_SPLIT_NAMES, Columns, choose_columns
 from ganaug_ray.data.sources.manifests import describe_listed_addresses, make_ambiguous_label, read_listed_file
 from ganaug_ray.data.sources.parquet_listing import (
     ClassNames,
@@ -76,7 +76,7 @@ def list_shard_parts(
 
 def _read_rows(source: str, shard: str, setting: ColumnsConfig, with_labels: bool) -> TableRows:
     with _open_table(source, shard) as table:
-        columns = _choose_columns(table.schema, setting, _name_table(source, shard), with_labels)
+        columns = _choose_columns(table, setting, _name_table(source, shard), with_labels)
         return read_rows(table, columns, _read_class_names(table.schema, columns))
 
 
@@ -101,22 +101,33 @@ def _open_table(source: str, shard: str) -> Iterator[TableFile]:
         raise UserError(f"{_name_table(source, shard)}: is no readable {kind} ({error})") from None
 
 
-def _choose_columns(schema: pa.Schema, setting: ColumnsConfig, table: str, with_labels: bool) -> Columns:
+def _choose_columns(table_file: TableFile, setting: ColumnsConfig, table: str, with_labels: bool) -> Columns:
     """Choose the columns, by what Hugging Face's library says of them where it wrote the file.
 
     Raises:
         UserError: there are no such columns, or that of labels holds lists or structs.
     """
+    schema = table_file.schema
     features = _read_features(schema)
     for key, kind in (("image", "Image"), ("label", "ClassLabel")):
         names = [name for name, feature in features.items() if feature.get("_type") == kind]
         if not getattr(setting, key) and len(names) == 1:
             setting = setting.model_copy(update={key: names[0] if key == "image" else names})
-    columns = choose_columns(schema.names, setting, table, with_labels)
+    columns = choose_columns(schema.names, setting, table, with_labels, _sample_rows(table_file))
     for name in columns.labels:
         if pa.types.is_nested(schema.field(name).type):
             raise UserError(f"{table}: column {name} holds {schema.field(name).type}; expected labels, text or numbers")
     return columns
+
+
+def _sample_rows(table: TableFile) -> list[dict[str, Any]]:
+    """Read some rows of the columns of text whose names alone do not say what they are."""
+    names = [field.name for field in table.schema if field.name.strip().lower() in OTHER_SPLIT_NAMES]
+    names = [name for name in names if not pa.types.is_nested(table.schema.field(name).type)]
+    if not names or not table.group_rows:
+        return []
+    batch = next(table.iterate_batches(0, names), None)
+    return batch.to_pylist() if batch is not None else []
 
 
 def _read_features(schema: pa.Schema) -> dict[str, dict[str, Any]]:

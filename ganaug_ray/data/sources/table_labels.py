@@ -9,13 +9,14 @@ from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.label_text import make_label
 from ganaug_ray.data.sources.masks import describe_masks
 from ganaug_ray.data.sources.path_matching import PathIndex
-from ganaug_ray.data.sources.paths import find_split, is_address
+from ganaug_ray.data.sources.paths import find_split, is_address, is_image_name
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
 from ganaug_ray.data.sources.table_remarks import (
     describe_addresses,
     describe_found_addresses,
     describe_listed_masks,
     describe_moved_images,
+    describe_nameless_rows,
     describe_several_splits,
 )
 
@@ -50,10 +51,10 @@ class TableLabels:
     ) -> None:
         self._name = below + table.rpartition("/")[2]
         self._below = below
-        content = read_table(table, columns)
-        rows = [row for row in content.rows if row.image]
         self._asides = asides or {}
         own_images = [path for path in images if path.startswith(below)]
+        content = read_table(table, columns, list_files=lambda: own_images)
+        rows = [row for row in content.rows if row.image]
         index = PathIndex(path.removeprefix(below) for path in own_images if path not in self._asides)
         aside_index = PathIndex(path.removeprefix(below) for path in own_images if path in self._asides)
         self._sure_rows: dict[str, list[TableRow]] = defaultdict(list)
@@ -70,7 +71,12 @@ class TableLabels:
             for file in files if len(files) > 1 else ():
                 named = f"{self._name} line {row.line} names {row.image}"
                 self._unsure_rows[file] = f"{named}, which fits {' and '.join(files[:3])}"
-        self.remarks = [*content.remarks, *index.describe_decoded(self._name)]
+        nameless = [row for row in content.rows if not row.image]
+        self.remarks = [
+            *content.remarks,
+            *describe_nameless_rows([row.line for row in nameless], len(content.rows), self._name),
+            *index.describe_decoded(self._name),
+        ]
         addresses = [(row.image, f"line {row.line}") for row in unmatched if is_address(row.image)]
         self.remarks += describe_addresses(addresses, len(rows), self._name)
         self.remarks += describe_found_addresses(self._find_address_files(), self._name)
@@ -79,7 +85,7 @@ class TableLabels:
             verb = "fits" if len(unmatched) == 1 else "fit"
             self.remarks.append(
                 f"{len(unmatched)} of {format_count(len(rows), 'row')} of {self._name} {verb} no image, such as "
-                f"{unmatched[0].image} in line {unmatched[0].line}"
+                f"{unmatched[0].image} in line {unmatched[0].line}{_advise_column(unmatched, content.image_column)}"
             )
         splits_by_file = {
             below + file: (find_split(below + file), _choose_split(rows)) for file, rows in self._sure_rows.items()
@@ -94,6 +100,8 @@ class TableLabels:
         example = f", such as {rows[0].image}" if rows else ""
         names = format_count(len(rows), "row names", "rows name")
         remedy = ", and no address is fetched: name the files" if addresses else ""
+        if len(unmatched) == len(rows):
+            remedy += _advise_column(unmatched, content.image_column)
         self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}{remedy}")
         self._labels: dict[tuple[str | None, ...], Label] = {}  # the same object for all images of a class
 
@@ -119,6 +127,13 @@ class TableLabels:
             label = Label(None, self._nowhere)
         label = Label(label.name, label.objection, label.split or split)
         return label if label.objection else self._labels.setdefault((label.name, label.split), label)
+
+
+def _advise_column(unmatched: Sequence[TableRow], column: str) -> str:
+    """Say that another column may be that of images, where this one has no names of image files."""
+    if not unmatched or any(is_image_name(row.image) for row in unmatched):
+        return ""
+    return f"; they stand in column {column}, and data.columns: {{image: ...}} names another"
 
 
 def _merge_rows(rows: Sequence[TableRow], table: str) -> Label:

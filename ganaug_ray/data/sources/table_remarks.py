@@ -109,6 +109,19 @@ def describe_several_splits(paths: Sequence[str], table: str) -> list[str]:
     ]
 
 
+def describe_nameless_rows(lines: Sequence[int], rows: int, table: str) -> list[str]:
+    """Say how many rows of a table of labels name no image, so that their labels are lost; ``lines`` are theirs.
+
+    >>> describe_nameless_rows([3], 40, "t.csv")
+    ['t.csv: 1 of 40 rows names no image, such as line 3, and is left out']
+    """
+    if not lines:
+        return []
+    verb, left_out = ("names", "is") if len(lines) == 1 else ("name", "are")
+    rows_text = format_count(rows, "row")
+    return [f"{table}: {len(lines)} of {rows_text} {verb} no image, such as line {lines[0]}, and {left_out} left out"]
+
+
 def describe_addresses(addresses: Sequence[tuple[str, str]], rows: int, table: str) -> list[str]:
     """Say how many rows of a table name addresses, so that they have no image.
 

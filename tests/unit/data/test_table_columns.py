@@ -1,0 +1,111 @@
+"""Columns of tables that may be those of images and splits: what is chosen, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ganaug_ray.config import LabelFrom
+from ganaug_ray.errors import UserError
+from tests.helpers.labelled import lay_out, read, read_labels
+from tests.unit.data.test_mixed_tables import list_remarks
+
+NUMBERS = range(1, 41)
+
+
+def write_table(root: Path, header: str, *rows: str) -> Path:
+    """Write a table beside images 1.png to 40.png."""
+    lay_out(root, *(f"{number}.png" for number in NUMBERS))
+    table = root / "t.csv"
+    table.write_text("\n".join([header, *rows]) + "\n")
+    return table
+
+
+def read_both(table: Path) -> list[dict[str, str | None]]:
+    """Return the labels by a table as a source, and as a table of the labels of its folder."""
+    by_folder = read_labels(table.parent, LabelFrom(csv=str(table)))
+    return [dict(read_labels(table)), {path: name for path, name in by_folder.items() if path.endswith(".png")}]
+
+
+def label(number: int) -> str:
+    """Return the class of an image of this number."""
+    return "cat" if number < 10 else "dog"
+
+
+@pytest.mark.parametrize("header", ["id,name,label", "image,file,label", "id,image_name,label"])
+def test_row_number_is_no_image(header: str, tmp_path: Path) -> None:
+    """A row number that fits a file but for its suffix gives way to the column that has the file's name."""
+    files = [number * 7 % 41 for number in NUMBERS]
+    rows = [f"{row},{number}.png,{label(number)}" for row, number in enumerate(files, 1)]
+    expected = {f"{number}.png": label(number) for number in NUMBERS}
+    assert read_both(write_table(tmp_path, header, *rows)) == [expected, expected]
+
+
+@pytest.mark.parametrize("suffix", ["", ".png"])
+def test_two_columns_of_images_are_refused(suffix: str, tmp_path: Path) -> None:
+    """Where two columns fit other images each, both are named; the setting chooses."""
+    rows = [f"{number}{suffix},{number * 7 % 41}{suffix},{label(number)}" for number in NUMBERS]
+    table = write_table(tmp_path, "image,file,label", *rows)
+    message = r"columns image and file both fit images, .*data.columns: \{image: image\}"
+    with pytest.raises(UserError, match=message):
+        read_labels(table)
+    with pytest.raises(UserError, match=message):
+        read_labels(tmp_path, LabelFrom(csv=str(table)))
+    assert read_labels(table, image="image")["9.png"] == "cat"
+
+
+def test_id_beside_another_name_is_an_image(tmp_path: Path) -> None:
+    """An id that fits files is that of images, whatever names stand beside it."""
+    rows = [f"{number},IMG_{number + 100}.jpg,{label(number)}" for number in NUMBERS]
+    expected = {f"{number}.png": label(number) for number in NUMBERS}
+    assert read_both(write_table(tmp_path, "id,file_name,label", *rows)) == [expected, expected]
+
+
+def test_same_image_in_two_columns_is_read(tmp_path: Path) -> None:
+    """Columns that name the same images in two ways are no contradiction."""
+    rows = [f"{number},a/{number}.png,{label(number)}" for number in NUMBERS]
+    (labels, _) = read_both(write_table(tmp_path, "image_id,path,label", *rows))
+    assert labels == {f"{number}.png": label(number) for number in NUMBERS}
+
+
+def test_column_without_files_is_named(tmp_path: Path) -> None:
+    """Of ids that fit no file the column is named, and the setting for another."""
+    table = write_table(tmp_path, "id,picture,label", *(f"x{number},{number}.png,cat" for number in NUMBERS))
+    (remark,) = list_remarks(tmp_path, LabelFrom(csv=str(table)))
+    assert remark.endswith("they stand in column id, and data.columns: {image: ...} names another")
+
+
+@pytest.mark.parametrize("column", ["set", "fold", "data_split", "dataset_split", "subset", "partition"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_split_column_is_seen(column: str, kind: str, tmp_path: Path) -> None:
+    """A column of train, val and test is one of splits, whichever of the usual names it has."""
+    splits = ["train", "val", "test", ""]
+    assert read_splits(tmp_path, column, splits, kind) == ["train", "val", "test", None]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_fold_of_numbers_is_no_split(kind: str, tmp_path: Path) -> None:
+    """The numbers of a cross-validation's folds are no splits, and nothing is said of them."""
+    assert read_splits(tmp_path, "fold", ["0", "1", "2", "3"], kind) == [None] * 4
+
+
+def read_splits(root: Path, column: str, splits: list[str], kind: str) -> list[str | None]:
+    """Return the splits of the images of a table with a column of them, about which there is no remark."""
+    table = write_table(root, f"image,{column},label", *(f"{n}.png,{split},cat" for n, split in enumerate(splits, 1)))
+    if kind == "parquet":
+        images = [f"{number}.png" for number in range(1, len(splits) + 1)]
+        table = root / "t.parquet"
+        pq.write_table(pa.table({"image": images, column: splits, "label": ["cat"] * len(splits)}), table)
+    assert list_remarks(table) == []
+    return [raw.split for raw in read(table)]
+
+
+def test_rows_without_a_name_are_told(tmp_path: Path) -> None:
+    """A row of a table of labels that names no image is counted in a remark."""
+    table = write_table(tmp_path, "image,label", *(f"{number}.png,cat" for number in NUMBERS), ",dog")
+    assert list_remarks(tmp_path, LabelFrom(csv=str(table))) == [
+        "t.csv: 1 of 41 rows names no image, such as line 42, and is left out"
+    ]
