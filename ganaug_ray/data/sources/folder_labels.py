@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS, UNLABELLED_FOLDERS, FolderTree, is_plain, join_path
 from ganaug_ray.data.sources.label_text import make_path_class
 from ganaug_ray.data.sources.masks import MASK_ENDING, SIDECAR_FOLDERS
-from ganaug_ray.data.sources.paths import name_split
+from ganaug_ray.data.sources.paths import may_be_image, name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
 MAX_NAMED = 3  # folders, in a sentence
@@ -24,14 +24,15 @@ class FolderLabels:
     """The labels of the images of a source by their folders.
 
     Args:
-        paths: of all its images, normalised.
+        paths: of all its files that no name tells to stand beside images, normalised.
         remedy: said of images that lie in no class; empty, or the end of a sentence.
     """
 
     def __init__(self, paths: Collection[str], remedy: str = "") -> None:
         self._remedy = remedy
         self._labels: dict[str, Label] = {}
-        self._tree = FolderTree(paths)
+        # Code, archives and the like say nothing of where the classes lie, unless all images have odd names.
+        self._tree = FolderTree(list(filter(may_be_image, paths)) or paths)
         self._spellings = self._unify_spellings()  # of a class -> the one that stands for it
 
     def find_label(self, path: str) -> Label:

@@ -132,6 +132,15 @@ def is_image_name(path: str) -> bool:
     return _read_suffix(path) in IMAGE_SUFFIXES
 
 
+def may_be_image(path: str) -> bool:
+    """Whether a file's name is that of an image, or has no suffix that says what the file is.
+
+    >>> [may_be_image(path) for path in ("cat/1.JPG", "cat/1", "cat/1.5", "src/x.pyc", "fig/plot.svg")]
+    [True, True, True, False, False]
+    """
+    return is_image_name(path) or OTHER_SUFFIX.search(path) is None
+
+
 def is_raw_name(path: str) -> bool:
     """Whether a path is that of a camera's raw file, by its suffix."""
     return _read_suffix(path) in RAW_SUFFIXES
