@@ -2,7 +2,8 @@
 
 Usually the innermost folder is the class. Above it may stand a split (train/cat), below it too (cat/train), or a
 folder that only says what it holds (cat/images); folders of masks and annotations beside images are no classes, and
-neither is a folder of images without labels beside splits. A class folder may be divided further (cat/images and
+neither is a folder of images without labels beside splits, or the one folder of a test split that no other split has
+(test/unknown, where the images of a test set have no labels). A class folder may be divided further (cat/images and
 cat/crops, or cat/1.jpg and cat/more/2.jpg): then it is the class, and not what lies in it. Where some classes lie a
 level deeper than others, nobody can know which are meant.
 """
@@ -14,7 +15,7 @@ from collections.abc import Collection, Mapping
 from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS, UNLABELLED_FOLDERS, FolderTree, is_plain, join_path
 from ganaug_ray.data.sources.label_text import make_path_class
 from ganaug_ray.data.sources.masks import MASK_ENDING, SIDECAR_FOLDERS
-from ganaug_ray.data.sources.paths import name_split
+from ganaug_ray.data.sources.paths import may_be_image, name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
 MAX_NAMED = 3  # folders, in a sentence
@@ -24,19 +25,26 @@ class FolderLabels:
     """The labels of the images of a source by their folders.
 
     Args:
-        paths: of all its images, normalised.
+        paths: of all its files that no name tells to stand beside images, normalised.
         remedy: said of images that lie in no class; empty, or the end of a sentence.
     """
 
     def __init__(self, paths: Collection[str], remedy: str = "") -> None:
         self._remedy = remedy
         self._labels: dict[str, Label] = {}
-        self._tree = FolderTree(paths)
+        # Code, archives and the like say nothing of where the classes lie, unless all images have odd names.
+        self._tree = FolderTree(list(filter(may_be_image, paths)) or paths)
+        self._bare_tests: set[str] = set()
         self._spellings = self._unify_spellings()  # of a class -> the one that stands for it
+        self._bare_tests = self._find_bare_tests()
 
     def find_label(self, path: str) -> Label:
         """Return the label of an image."""
-        label = self._find_label_as_written(path.rpartition("/")[0])
+        folder = path.rpartition("/")[0]
+        label = self._find_label_as_written(folder)
+        if folder in self._bare_tests:
+            words = f"lies in {folder}: no other split has such a folder, and test has no other, so it is not a class"
+            return Label(None, (NO_CLASS, words + self._remedy), label.split)
         if label.name in self._spellings:
             return Label(self._spellings[label.name], None, label.split)
         return label
@@ -53,6 +61,25 @@ class FolderLabels:
             "folders if they are two"
             for other, name in sorted(self._spellings.items())
         ]
+
+    def describe_bare_tests(self) -> list[str]:
+        """Say which folders of test images are taken for such without labels."""
+        return [
+            f"{folder} is not taken for a class, since no other split has a folder of that name and test has no other; "
+            "if it is one, give train such a folder too, and set data.split: {given: false}"
+            for folder in sorted(self._bare_tests)
+        ]
+
+    def _find_bare_tests(self) -> set[str]:
+        """Find the folders such as test/unknown, where train has classes and all test images lie in no other one."""
+        labels = {folder: self.find_label(f"{folder}/") for folder in self._tree.folders}
+        tests = {folder: label.name for folder, label in labels.items() if label.name and label.split == "test"}
+        other_names = {label.name for label in labels.values() if label.split != "test"}
+        train_names = {label.name for label in labels.values() if label.name and label.split == "train"}
+        if len(train_names) < 2 or len({*tests.values()}) != 1 or not other_names.isdisjoint(tests.values()):
+            return set()
+        are_in_tests = (name_split(folder.rpartition("/")[0].rpartition("/")[2]) == "test" for folder in tests)
+        return {*tests} if all(are_in_tests) else set()  # dog/test is not called as images without labels are
 
     def _find_label_as_written(self, folder: str) -> Label:
         if folder not in self._labels:

@@ -26,7 +26,6 @@ ANSWER_TIMEOUT_S = 20.0  # seconds
 PARQUET_PATTERNS = ("*.parquet",)
 IMAGE_PATTERNS = (
     *(f"*{suffix}" for suffix in sorted(IMAGE_SUFFIXES)),
-    *(f"*{suffix.upper()}" for suffix in sorted(IMAGE_SUFFIXES)),
     "*metadata.csv",
     "*metadata.jsonl",
 )
@@ -35,7 +34,7 @@ _ADDRESS = re.compile(r"hf:(?://datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<fold
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """The files of a data set that are read: the branch, None for the main one, and patterns of their names."""
+    """The files of a data set that are read: the branch, None for the main one, and patterns of their paths."""
 
     revision: str | None
     patterns: tuple[str, ...]
@@ -133,7 +132,13 @@ def choose_patterns(names: list[str]) -> tuple[str, ...] | None:
 
 
 def _place_patterns(patterns: tuple[str, ...], folder: str | None) -> tuple[str, ...]:
-    return tuple(f"{folder}/{pattern}" for pattern in patterns) if folder else patterns
+    """Return the patterns of paths in a folder, where names are meant in any case; the Hub's client tells cases apart.
+
+    >>> _place_patterns(("*.jpg",), "pets")
+    ('pets/*.[jJ][pP][gG]',)
+    """
+    names = (re.sub("[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", pattern) for pattern in patterns)
+    return tuple(f"{folder}/{name}" if folder else name for name in names)
 
 
 def _suffixes(patterns: tuple[str, ...]) -> set[str]:

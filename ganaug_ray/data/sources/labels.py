@@ -82,6 +82,7 @@ class FileLabels:
             raise UserError(f"data.source {source}: {levels}")
         self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
         self.remarks += [*folder_labels.describe_nesting(), *folder_labels.describe_spellings()]
+        self.remarks += folder_labels.describe_bare_tests()
         masks = find_masks(unlabelled)
         self.remarks += describe_masks(masks)
         mask_labels = label_masks(masks)

@@ -19,8 +19,8 @@ SIDECAR_NAMES = frozenset({
     "_common_metadata",
 })  # fmt: skip
 IMAGE_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2",
-    ".j2k", ".avif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm",
+    ".jp2", ".j2k", ".avif",
 ))  # fmt: skip
 RAW_SUFFIXES = frozenset((
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw", ".orf",
@@ -130,6 +130,15 @@ def find_files_beside(paths: Iterable[str]) -> set[str]:
 def is_image_name(path: str) -> bool:
     """Whether a text is the path of an image file, by its suffix."""
     return _read_suffix(path) in IMAGE_SUFFIXES
+
+
+def may_be_image(path: str) -> bool:
+    """Whether a file's name is that of an image, or has no suffix that says what the file is.
+
+    >>> [may_be_image(path) for path in ("cat/1.JPG", "cat/1", "cat/1.5", "src/x.pyc", "fig/plot.svg")]
+    [True, True, True, False, False]
+    """
+    return is_image_name(path) or OTHER_SUFFIX.search(path) is None
 
 
 def is_raw_name(path: str) -> bool:

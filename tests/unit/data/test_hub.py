@@ -101,6 +101,16 @@ def test_image_folder_of_hub_is_read_and_kept(
     assert {raw.content for raw in again} == {raw.content for raw in found}
 
 
+def test_images_of_hub_are_fetched_by_suffix_in_any_case(serve_hub: Callable[[dict[str, Files]], Any]) -> None:
+    """Names such as 1.Jpg and 1.PNM are fetched too, in one folder of a data set as well."""
+    names = [f"pets/{name}/1{suffix}" for name in CLASSES for suffix in (".Jpg", ".JFIF", ".jfif", ".pnm", ".PnG")]
+    pictures = {name: encode(number) for number, name in enumerate(names)}
+    context = serve_hub({"main": pictures})
+    assert len({raw.path for raw in read("hf:someone/pets") if raw.label}) == len(names)
+    assert len({raw.path for raw in read("hf:someone/pets/pets") if raw.label}) == len(names)
+    context.__exit__(None, None, None)
+
+
 def test_data_set_of_scripts_is_read_as_converted(serve_hub: Callable[[dict[str, Files]], Any], tmp_path: Path) -> None:
     """What has only code or archives is read as the Hub has converted it; of several configurations one is named."""
     import pyarrow as pa

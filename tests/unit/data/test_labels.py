@@ -147,6 +147,36 @@ def test_bare_test_folder_is_noted(tmp_path: Path) -> None:
     assert "split: given needs a folder a class in each split" in found.remarks[0]
 
 
+def test_test_images_without_labels_are_left_out(tmp_path: Path) -> None:
+    """The one folder of a test split that train lacks is no class, a remark names it, and its advice works."""
+    layout = [*layout_of("train"), *(f"test/unknown/{i}.png" for i in range(30))]
+    root = lay_out(tmp_path / "bare", *layout)
+    found = survey(DataConfig(source=[str(root)]))
+    assert found.classes == ["cat", "dog"]
+    assert sum(found.count_images()["test"].values()) > 0
+    assert found.count_rejects() == {"no class": 30}
+    assert "lies in test/unknown: no other split" in found.rejected["detail"][0].as_py()
+    (remark,) = (remark for remark in found.remarks if remark.startswith("test/unknown is not taken"))
+    assert "give train such a folder too, and set data.split: {given: false}" in remark
+    root = lay_out(tmp_path / "class", *layout, "train/unknown/1.png")
+    split = SplitConfig(given=False)
+    assert survey(DataConfig(source=[str(root)], split=split)).classes == ["cat", "dog", "unknown"]
+
+
+def test_unlabelled_test_images_can_be_used(tmp_path: Path) -> None:
+    """Test images that are left out since they have no labels can be named in data.unlabelled."""
+    root = lay_out(tmp_path, *layout_of("train"), *(f"test/unknown/{i}.png" for i in range(30)))
+    found = survey(DataConfig(source=[str(root)], unlabelled=[str(root / "test")]))
+    assert found.unlabelled["reason"].null_count == 30
+
+
+@pytest.mark.parametrize("test", ["owl/test/1.png", "test/cat/1.png", "test/Cat/1.png"])
+def test_other_test_folders_are_classes(test: str, tmp_path: Path) -> None:
+    """A test folder in a class folder is of that class, and so is one whose class train has."""
+    layout = ["cat/train/1.png", "dog/train/2.png"] if test.startswith("owl") else layout_of("train")
+    assert read_labels(lay_out(tmp_path, *layout, test))[test] == ("owl" if test.startswith("owl") else "cat")
+
+
 def write_csv(root: Path, text: str) -> LabelFrom:
     (root / "labels.csv").write_text(text)
     return LabelFrom(csv=str(root / "labels.csv"))

@@ -110,3 +110,26 @@ def test_images_folder_taken_for_class_is_remarked() -> None:
     (remark,) = FolderLabels(["cat/images/1.png", "cat/faces/2.png"]).describe_nesting()
     assert remark.startswith("images in cat is taken for a class, as a folder beside it is one; if cat is the class")
     assert FolderLabels(["photos/1.png", "drawings/2.png"]).describe_nesting() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["src/__pycache__/x.pyc", "assets/css/s.css", "models/v1/w.onnx", "old/a/cats.zip", "docs/fig/plot.svg"]
+)
+def test_other_files_are_on_no_level(path: str) -> None:
+    """A file that is called as no image is no sign that classes lie on another level; one without suffix may be."""
+    assert FolderLabels(["cat/1.png", "dog/2.png", path]).find_other_level() is None
+    assert FolderLabels(["cat/1.png", "dog/2.png", path.rpartition(".")[0]]).find_other_level() is not None
+
+
+def test_lists_beside_class_folders_divide_no_class() -> None:
+    """A list in a folder of classes makes no class of that folder."""
+    paths = ["birds/robin/1.png", "birds/crow/2.png", "mammals/cat/3.png", "mammals/dog/4.png"]
+    labels = FolderLabels([*paths, "birds/list.lst", "mammals/list.lst"])
+    assert [labels.find_label(path).name for path in paths] == ["robin", "crow", "cat", "dog"]
+
+
+def test_classes_of_odd_file_names_are_found() -> None:
+    """Where no file is called as an image, the folders of all files count."""
+    paths = ["cat/images/1.dat", "cat/crops/1.dat", "dog/images/1.dat", "dog/crops/2.dat"]
+    labels = FolderLabels(paths)
+    assert [labels.find_label(path).name for path in paths] == ["cat", "cat", "dog", "dog"]
