@@ -113,11 +113,24 @@ def _choose_columns(table_file: TableFile, setting: ColumnsConfig, table: str, w
         names = [name for name, feature in features.items() if feature.get("_type") == kind]
         if not getattr(setting, key) and len(names) == 1:
             setting = setting.model_copy(update={key: names[0] if key == "image" else names})
-    columns = choose_columns(schema.names, setting, table, with_labels, _sample_rows(table_file))
+    sample = _sample_rows(table_file)
+    encoded = _list_encoded_columns(table_file)
+    columns = choose_columns(schema.names, setting, table, with_labels, sample, encoded=encoded)
     for name in columns.labels:
         if pa.types.is_nested(schema.field(name).type):
             raise UserError(f"{table}: column {name} holds {schema.field(name).type}; expected labels, text or numbers")
     return columns
+
+
+def _list_encoded_columns(table: TableFile) -> list[str]:
+    """Return the columns that may hold encoded images: bytes, or a struct with them."""
+    return [field.name for field in table.schema if _holds_bytes(table, field)]
+
+
+def _holds_bytes(table: TableFile, field: pa.Field) -> bool:
+    if pa.types.is_struct(field.type):
+        return field.type.get_field_index("bytes") >= 0 and not table.is_empty_field(field.name, "bytes")
+    return pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
 
 
 def _sample_rows(table: TableFile) -> list[dict[str, Any]]:
@@ -156,6 +169,7 @@ def _read_group(
 ) -> Iterator[RawImage]:
     folder, name = _locate_table(source, shard)
     with _open_table(source, shard) as table:
+        others = [column for column in _list_encoded_columns(table) if column not in columns.names]
         number = first
         for batch in table.iterate_batches(group, columns.names):
             for row in batch.to_pylist():
@@ -169,7 +183,11 @@ def _read_group(
                     label = make_ambiguous_label(path, where, matches, label.split)
                 elif matches:
                     path = matches[0]
-                yield make_image(f"{name}#{number}", label, _read_content(folder, path, row[columns.image], where))
+                content = _read_content(folder, path, row[columns.image], where)
+                if others and isinstance(content, UnreadableError):
+                    advice = f"column {others[0]} holds bytes, which data.columns: {{image: {others[0]}}} takes"
+                    content = UnreadableError(content.reason, f"{content.detail}; {advice}")
+                yield make_image(f"{name}#{number}", label, content)
                 number += 1
 
 

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ganaug_ray.config import LabelFrom
+from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.errors import UserError
-from tests.helpers.labelled import lay_out, read, read_labels
+from tests.helpers.labelled import lay_out, png, read, read_labels
 from tests.unit.data.test_mixed_tables import list_remarks
 
 NUMBERS = range(1, 41)
@@ -109,3 +110,24 @@ def test_rows_without_a_name_are_told(tmp_path: Path) -> None:
     assert list_remarks(tmp_path, LabelFrom(csv=str(table))) == [
         "t.csv: 1 of 41 rows names no image, such as line 42, and is left out"
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "encoded"),
+    [("file_name", "image_bytes"), ("image_id", "bytes"), ("filename", "content"), ("image", "jpg"), ("other", "png")],
+)
+def test_bytes_go_before_names(names: str, encoded: str, tmp_path: Path) -> None:
+    """Of a Parquet table with names of images and their bytes, the bytes are read."""
+    cells = {names: ["a.png", "b.png"], encoded: [png(0), png(1)], "label": ["cat", "dog"]}
+    pq.write_table(pa.table(cells), tmp_path / "t.parquet")
+    assert read_labels(tmp_path / "t.parquet") == {"t.parquet#0": "cat", "t.parquet#1": "dog"}
+
+
+def test_bytes_of_another_name_are_told(tmp_path: Path) -> None:
+    """Where files are missing and another column holds bytes, the rejection names it and the setting."""
+    cells = {"image": ["a.png"], "blob": [png(0)], "label": ["cat"]}
+    pq.write_table(pa.table(cells), tmp_path / "t.parquet")
+    (content,) = [raw.content for raw in read(tmp_path / "t.parquet")]
+    assert isinstance(content, UnreadableError)
+    assert content.detail.endswith("; column blob holds bytes, which data.columns: {image: blob} takes")
+    assert read_labels(tmp_path / "t.parquet", image="blob") == {"t.parquet#0": "cat"}
