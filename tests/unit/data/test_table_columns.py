@@ -131,3 +131,16 @@ def test_bytes_of_another_name_are_told(tmp_path: Path) -> None:
     assert isinstance(content, UnreadableError)
     assert content.detail.endswith("; column blob holds bytes, which data.columns: {image: blob} takes")
     assert read_labels(tmp_path / "t.parquet", image="blob") == {"t.parquet#0": "cat"}
+
+
+def test_row_number_in_parquet_is_no_image(tmp_path: Path) -> None:
+    """In a Parquet table beside its images, a row number gives way to the files' names too."""
+    write_table(tmp_path, "image,label")
+    files = [number * 7 % 41 for number in NUMBERS]
+    names = [f"{number}.png" for number in files]
+    cells = {"id": [str(number) for number in NUMBERS], "name": names, "label": list(map(label, files))}
+    pq.write_table(pa.table(cells), tmp_path / "t.parquet")
+    labels = list(read_labels(tmp_path / "t.parquet").values())
+    assert labels == [label(number) for number in files]
+    images = [raw.content for raw in read(tmp_path / "t.parquet")]
+    assert images[0] == (tmp_path / "7.png").read_bytes()
