@@ -77,6 +77,9 @@ def test_column_without_files_is_named(tmp_path: Path) -> None:
     table = write_table(tmp_path, "id,picture,label", *(f"x{number},{number}.png,cat" for number in NUMBERS))
     (remark,) = list_remarks(tmp_path, LabelFrom(csv=str(table)))
     assert remark.endswith("they stand in column id, and data.columns: {image: ...} names another")
+    assert [remark for remark in list_remarks(table) if "column id" in remark] == [
+        "t.csv: 40 names in column id fit no file, such as x1; data.columns: {image: ...} names another column"
+    ]
 
 
 @pytest.mark.parametrize("column", ["set", "fold", "data_split", "dataset_split", "subset", "partition"])
