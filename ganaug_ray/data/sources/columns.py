@@ -25,6 +25,7 @@ IMAGE_NAMES = [
     "img_name", "file_name", "filename", "file", "filepath", "file_path", "path", "image_id", "img_id",
     "image_bytes", "bytes", "id", "name", "image_uri", "image_url", "img_url", "url",
 ]  # fmt: skip
+ENCODED_NAMES = ["content", "jpg", "jpeg", "png", "webp", "img_bytes", "image_data", "image_content", "data"]
 LABEL_NAMES = [
     "label", "labels", "label_name", "class_name", "classname", "class", "category", "category_name",
     "fine_label", "class_label", "image_label", "true_label", "label_text", "target", "species", "breed", "label_id",
@@ -124,12 +125,14 @@ def choose_columns(
     with_labels: bool = True,
     sample: Sequence[Mapping[str, Any]] = (),
     list_files: Callable[[], Iterable[str]] | None = None,
+    encoded: Sequence[str] = (),
 ) -> Columns:
     """Choose the columns of a table: those that the setting names, else those that have a usual name.
 
     Where no column has a usual name of labels, all others are taken for classes, each with a one in its rows. Without
     ``with_labels`` none is chosen for labels. Of several columns of images, the one whose cells in ``sample``, some of
-    the rows, fit the images of ``list_files`` best is chosen, where that is given.
+    the rows, fit the images of ``list_files`` best is chosen, where that is given. Columns of ``encoded`` images go
+    before those of their names.
 
     Raises:
         UserError: there are no such columns, or two that may be that of images.
@@ -139,7 +142,11 @@ def choose_columns(
     image = _choose_named(setting.image, by_exact_name) if setting.image else _choose_column(IMAGE_NAMES, by_key)
     candidates = list(dict.fromkeys(by_key[key] for key in map(_make_key, IMAGE_NAMES) if key in by_key))
     candidates = [name for name in candidates if name not in (setting.label or ())]
-    if not setting.image and list_files and len(candidates) > 1:
+    encoded_by_key = {_make_key(name): name for name in reversed(encoded) if name not in (setting.label or ())}
+    encoded_image = _choose_column([*IMAGE_NAMES, *ENCODED_NAMES], encoded_by_key)
+    if not setting.image and encoded_image:
+        image = encoded_image
+    elif not setting.image and list_files and len(candidates) > 1:
         image = choose_image_column(candidates, sample, list_files(), table)
     split = _choose_split_column(by_key, sample)
     if not with_labels:

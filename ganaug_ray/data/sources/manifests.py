@@ -50,6 +50,13 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     addresses = describe_listed_addresses(f"data.source {source}", images, name)
     located = locate_files(source, folder, name, paths)
     masks = describe_listed_masks(find_listed_masks(paths), name)
+    missing = [path for path, files in located.files.items() if not files]
+    if missing and not any(map(is_image_name, missing)):
+        verb = "fits" if len(missing) == 1 else "fit"
+        located.remarks.append(
+            f"{name}: {format_count(len(missing), 'name')} in column {table.image_column} {verb} no file, such as "
+            f"{min(missing):.100}; data.columns: {{image: ...}} names another column"
+        )
     if remarks := [*table.remarks, *addresses, *located.remarks, *masks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     rows = [_locate_image(row, located.files.get(row.image, ())) for row in table.rows]

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,8 +13,13 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.class_numbers import share_class_names
-from ganaug_ray.data.sources.columns import OTHER_SPLIT_NAMES, Columns, choose_columns
-from ganaug_ray.data.sources.manifests import describe_listed_addresses, make_ambiguous_label, read_listed_file
+from ganaug_ray.data.sources.columns import OTHER_SPLIT_NAMES, Columns, choose_columns, has_usual_columns
+from ganaug_ray.data.sources.manifests import (
+    describe_listed_addresses,
+    list_image_names,
+    make_ambiguous_label,
+    read_listed_file,
+)
 from ganaug_ray.data.sources.parquet_listing import (
     ClassNames,
     TableRows,
@@ -76,7 +81,9 @@ def list_shard_parts(
 
 def _read_rows(source: str, shard: str, setting: ColumnsConfig, with_labels: bool) -> TableRows:
     with _open_table(source, shard) as table:
-        columns = _choose_columns(table, setting, _name_table(source, shard), with_labels)
+        folder, _ = _locate_table(source, shard)
+        list_files = functools.partial(list_image_names, source, folder)
+        columns = _choose_columns(table, setting, _name_table(source, shard), with_labels, list_files)
         return read_rows(table, columns, _read_class_names(table.schema, columns))
 
 
@@ -101,7 +108,13 @@ def _open_table(source: str, shard: str) -> Iterator[TableFile]:
         raise UserError(f"{_name_table(source, shard)}: is no readable {kind} ({error})") from None
 
 
-def _choose_columns(table_file: TableFile, setting: ColumnsConfig, table: str, with_labels: bool) -> Columns:
+def _choose_columns(
+    table_file: TableFile,
+    setting: ColumnsConfig,
+    table: str,
+    with_labels: bool,
+    list_files: Callable[[], list[str]],
+) -> Columns:
     """Choose the columns, by what Hugging Face's library says of them where it wrote the file.
 
     Raises:
@@ -113,17 +126,35 @@ def _choose_columns(table_file: TableFile, setting: ColumnsConfig, table: str, w
         names = [name for name, feature in features.items() if feature.get("_type") == kind]
         if not getattr(setting, key) and len(names) == 1:
             setting = setting.model_copy(update={key: names[0] if key == "image" else names})
-    columns = choose_columns(schema.names, setting, table, with_labels, _sample_rows(table_file))
+    sample = _sample_rows(table_file)
+    encoded = _list_encoded_columns(table_file)
+    columns = choose_columns(schema.names, setting, table, with_labels, sample, list_files, encoded)
     for name in columns.labels:
         if pa.types.is_nested(schema.field(name).type):
             raise UserError(f"{table}: column {name} holds {schema.field(name).type}; expected labels, text or numbers")
     return columns
 
 
+def _is_other_split(name: str) -> bool:
+    return name.strip().lower() in OTHER_SPLIT_NAMES
+
+
+def _list_encoded_columns(table: TableFile) -> list[str]:
+    """Return the columns that may hold encoded images: bytes, or a struct with them."""
+    return [field.name for field in table.schema if _holds_bytes(table, field)]
+
+
+def _holds_bytes(table: TableFile, field: pa.Field) -> bool:
+    if pa.types.is_struct(field.type):
+        return field.type.get_field_index("bytes") >= 0 and not table.is_empty_field(field.name, "bytes")
+    return pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+
+
 def _sample_rows(table: TableFile) -> list[dict[str, Any]]:
-    """Read some rows of the columns of text whose names alone do not say what they are."""
-    names = [field.name for field in table.schema if field.name.strip().lower() in OTHER_SPLIT_NAMES]
-    names = [name for name in names if not pa.types.is_nested(table.schema.field(name).type)]
+    """Read some rows of the columns whose names alone do not say what they are; of images, of their paths alone."""
+    names = [name for name in table.schema.names if has_usual_columns([name]) or _is_other_split(name)]
+    encoded = _list_encoded_columns(table)
+    names = [name for name in names if name not in encoded and not pa.types.is_nested(table.schema.field(name).type)]
     if not names or not table.group_rows:
         return []
     batch = next(table.iterate_batches(0, names), None)
@@ -156,6 +187,7 @@ def _read_group(
 ) -> Iterator[RawImage]:
     folder, name = _locate_table(source, shard)
     with _open_table(source, shard) as table:
+        others = [column for column in _list_encoded_columns(table) if column not in columns.names]
         number = first
         for batch in table.iterate_batches(group, columns.names):
             for row in batch.to_pylist():
@@ -169,7 +201,11 @@ def _read_group(
                     label = make_ambiguous_label(path, where, matches, label.split)
                 elif matches:
                     path = matches[0]
-                yield make_image(f"{name}#{number}", label, _read_content(folder, path, row[columns.image], where))
+                content = _read_content(folder, path, row[columns.image], where)
+                if others and isinstance(content, UnreadableError):
+                    advice = f"column {others[0]} holds bytes, which data.columns: {{image: {others[0]}}} takes"
+                    content = UnreadableError(content.reason, f"{content.detail}; {advice}")
+                yield make_image(f"{name}#{number}", label, content)
                 number += 1
 
 

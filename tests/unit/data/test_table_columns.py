@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ganaug_ray.config import LabelFrom
+from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.errors import UserError
-from tests.helpers.labelled import lay_out, read, read_labels
+from tests.helpers.labelled import lay_out, png, read, read_labels
 from tests.unit.data.test_mixed_tables import list_remarks
 
 NUMBERS = range(1, 41)
@@ -76,6 +77,9 @@ def test_column_without_files_is_named(tmp_path: Path) -> None:
     table = write_table(tmp_path, "id,picture,label", *(f"x{number},{number}.png,cat" for number in NUMBERS))
     (remark,) = list_remarks(tmp_path, LabelFrom(csv=str(table)))
     assert remark.endswith("they stand in column id, and data.columns: {image: ...} names another")
+    assert [remark for remark in list_remarks(table) if "column id" in remark] == [
+        "t.csv: 40 names in column id fit no file, such as x1; data.columns: {image: ...} names another column"
+    ]
 
 
 @pytest.mark.parametrize("column", ["set", "fold", "data_split", "dataset_split", "subset", "partition"])
@@ -109,3 +113,37 @@ def test_rows_without_a_name_are_told(tmp_path: Path) -> None:
     assert list_remarks(tmp_path, LabelFrom(csv=str(table))) == [
         "t.csv: 1 of 41 rows names no image, such as line 42, and is left out"
     ]
+
+
+@pytest.mark.parametrize(
+    ("names", "encoded"),
+    [("file_name", "image_bytes"), ("image_id", "bytes"), ("filename", "content"), ("image", "jpg"), ("other", "png")],
+)
+def test_bytes_go_before_names(names: str, encoded: str, tmp_path: Path) -> None:
+    """Of a Parquet table with names of images and their bytes, the bytes are read."""
+    cells = {names: ["a.png", "b.png"], encoded: [png(0), png(1)], "label": ["cat", "dog"]}
+    pq.write_table(pa.table(cells), tmp_path / "t.parquet")
+    assert read_labels(tmp_path / "t.parquet") == {"t.parquet#0": "cat", "t.parquet#1": "dog"}
+
+
+def test_bytes_of_another_name_are_told(tmp_path: Path) -> None:
+    """Where files are missing and another column holds bytes, the rejection names it and the setting."""
+    cells = {"image": ["a.png"], "blob": [png(0)], "label": ["cat"]}
+    pq.write_table(pa.table(cells), tmp_path / "t.parquet")
+    (content,) = [raw.content for raw in read(tmp_path / "t.parquet")]
+    assert isinstance(content, UnreadableError)
+    assert content.detail.endswith("; column blob holds bytes, which data.columns: {image: blob} takes")
+    assert read_labels(tmp_path / "t.parquet", image="blob") == {"t.parquet#0": "cat"}
+
+
+def test_row_number_in_parquet_is_no_image(tmp_path: Path) -> None:
+    """In a Parquet table beside its images, a row number gives way to the files' names too."""
+    write_table(tmp_path, "image,label")
+    files = [number * 7 % 41 for number in NUMBERS]
+    names = [f"{number}.png" for number in files]
+    cells = {"id": [str(number) for number in NUMBERS], "name": names, "label": list(map(label, files))}
+    pq.write_table(pa.table(cells), tmp_path / "t.parquet")
+    labels = list(read_labels(tmp_path / "t.parquet").values())
+    assert labels == [label(number) for number in files]
+    images = [raw.content for raw in read(tmp_path / "t.parquet")]
+    assert images[0] == (tmp_path / "7.png").read_bytes()
