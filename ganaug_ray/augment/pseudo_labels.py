@@ -51,7 +51,7 @@ def write_pseudo_labels(
         teacher: a finished model.
         out: gets train, val, alone and dataset.json, which is returned.
         confidence: least probability of the likeliest class.
-        executor: labels the shards, each by itself: so the stores are the same whoever does it.
+        executor: labels the shards, each by itself, so the stores do not depend on it.
 
     Raises:
         StageFailed: the teacher is sure of no image.

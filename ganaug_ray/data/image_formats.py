@@ -126,10 +126,10 @@ def find_image_behind_text(content: bytes) -> tuple[str, int] | None:
     """
     start = content[:_MAX_TEXT_BYTES]
     matches = {name: re.search(sign, start, re.DOTALL) for name, sign in _UNMISTAKABLE_SIGNATURES.items()}
-    found = min(((match.start(), name) for name, match in matches.items() if match), default=None)
-    if found is None:
+    first_image = min(((match.start(), name) for name, match in matches.items() if match), default=None)
+    if first_image is None:
         return None
-    at, name = found
+    at, name = first_image
     text = start[:at]
     return (name, at) if text and len(text.translate(None, _CONTROL_BYTES)) == at else None
 

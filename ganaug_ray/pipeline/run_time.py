@@ -153,8 +153,8 @@ def _estimate_gan(job: Job, steps: int, time: TrainingTime, is_beside: bool) -> 
     Figures that another process measures while it trains take no time of their own, unless they take longer than the
     steps; but nothing goes on beside those of the last step.
     """
-    looks = math.ceil(steps / job.gan.snapshot_every)
-    figures_s = looks * time.look_s + steps // job.gan.cas_every * time.cas_s
+    snapshots = math.ceil(steps / job.gan.snapshot_every)
+    figures_s = snapshots * time.look_s + steps // job.gan.cas_every * time.cas_s
     last_s = time.look_s + (time.cas_s if steps % job.gan.cas_every == 0 else 0.0)
     training_s = max(time.gan_s, figures_s - last_s) + last_s if is_beside else time.gan_s + figures_s
     end_s = 3 * time.look_s + time.cas_s  # by class, for copies, and beside held-out images
