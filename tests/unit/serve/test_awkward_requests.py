@@ -16,27 +16,15 @@ import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
-from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app
-from ganaug_ray.serve.limits import RequestLimits
-from ganaug_ray.serve.live_model import LiveModel
 from ganaug_ray.serve.service import Service
-from tests.helpers.serving import encoded, promote
+from tests.helpers.serving import encoded
 
 PNG = encoded(1, (99, 99))
 JPEG = encoded(1, (99, 99), "JPEG")
 SEND = "send the image file itself, with curl --data-binary @cat.jpg or -F images=@cat.jpg"
 FIELD = b'Content-Disposition: form-data; name="images"; filename="a.png"'
 TEXT_FIELD = b'Content-Disposition: form-data; name="photo"'
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = Folder.from_uri(tmp_path_factory.mktemp("serve") / "pets")
-    promote(folder, 0)
-    service = Service(LiveModel(str(folder)), RequestLimits(images=4))
-    yield service
-    service.shut_down()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import jsonschema
 import numpy as np
@@ -11,25 +10,13 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
-from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app
-from ganaug_ray.serve.limits import RequestLimits
-from ganaug_ray.serve.live_model import LiveModel
 from ganaug_ray.serve.service import Service
 from tests.conftest import ROOT
-from tests.helpers.serving import CLASSES, promote
+from tests.helpers.serving import CLASSES
 
 PROTOCOL = ROOT.parent / "shared" / "data" / "open-inference-protocol" / "open_inference_rest.yaml"
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = Folder.from_uri(tmp_path_factory.mktemp("serve") / "pets")
-    promote(folder, 0)
-    service = Service(LiveModel(str(folder)), RequestLimits(images=4))
-    yield service
-    service.shut_down()
 
 
 @pytest.fixture(scope="module")
