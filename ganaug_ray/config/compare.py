@@ -17,7 +17,7 @@ class CompareConfig(Config):
     image. Where the job gives neither splits nor seeds, they are planned: up to 5,000 images get five splits with two
     seeds, so that every image is tested; more images get one split with five seeds."""
     seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] = 3
-    """Trainings of each arm on each split; three trainings of each arm are the least for an answer."""
+    """Trainings of each arm on each split; an answer needs three seeds of one split, or three splits."""
     visible_gain: Share | None = None
     """In place of splits and seeds: the cheapest plan that can see this gain in accuracy; 0.01 is one point."""
     budget_minutes: Annotated[float, Field(gt=0)] | None = None

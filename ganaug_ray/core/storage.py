@@ -80,6 +80,18 @@ class Folder:
         return self.path.rstrip("/").rsplit("/", 1)[-1]
 
     @property
+    def parent(self) -> "Folder | None":
+        """The folder that this one lies in; None of a whole disk or bucket.
+
+        >>> str(Folder.from_uri("/runs/cats").parent)
+        '/runs'
+        """
+        path, _, name = self.path.rstrip("/").rpartition("/")
+        if not path or not name:
+            return None
+        return replace(self, path=path, uri=self.uri.rpartition("/")[0])
+
+    @property
     def local_path(self) -> Path | None:
         """The local path, or None on an object store."""
         return None if self.uri else Path(self.path)

@@ -5,6 +5,7 @@ from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.data.ingest.imbalance import list_rare_classes
 from ganaug_ray.data.ingest.scan import Survey
@@ -69,7 +70,7 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
     if augmentation_choice.needs_choice(job):
         facts.append(("augment", "light or strong, chosen on validation by a training of each"))
     if job.compared_arms:
-        facts += _describe_plan(job, rows["test"], job_facts)
+        facts += _describe_plan(job, run, rows["test"], job_facts)
     if job.models:
         facts.append(("models", f"{', '.join(job.models)}: {job.compare.seeds} of each"))
     lines = [f"{name:<12} {text}" for name, text in facts]
@@ -87,12 +88,17 @@ def _describe_time(job: Job, run: Run, job_facts: JobFacts) -> list[str]:
     return lines
 
 
-def _describe_plan(job: Job, tested_per_split: int, job_facts: JobFacts) -> list[tuple[str, str]]:
+def _describe_plan(job: Job, run: Run, tested_per_split: int, job_facts: JobFacts) -> list[tuple[str, str]]:
     """Say how often is trained, what gain that can show, and which aim of the job it fails."""
     compare = job.compare
     tested = tested_per_split * compare.splits
     candidates = len(arms.list_candidates(job))
-    gain = predict_visible_gain(tested, compare.splits, compare.seeds, looks=compare.looks, arms=candidates)
+    looks = compare.looks
+    if candidates and DatasetRecord.find(run.dataset) is not None:  # what was compared before makes intervals wider
+        from ganaug_ray.verdict import from_experiment
+
+        candidates, looks = from_experiment.count_looks(job, run)
+    gain = predict_visible_gain(tested, compare.splits, compare.seeds, looks=looks, arms=candidates)
     lines = [("plan", comparison_plan.describe_plan(job)), ("visible", describe_visible_gain(tested, gain))]
     if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts)):
         lines.append(("warning", shortfall))

@@ -34,7 +34,8 @@ def plan_looks(start: Plan, looks: int, splits: int) -> list[Plan]:
     all splits at once, with as many seeds as the first has by then. Were splits added one by one, each look would
     be paid for in wider intervals, and the first of them have too few splits to say anything. From there on seeds
     are added again. Of two looks the second has more splits; where there cannot be MIN_SPLITS, or the comparison begins
-    with as many as there can be, all looks add seeds.
+    with as many as there can be, all looks add seeds. Two splits give no answer however many seeds they have: the
+    second look has more of them, or there is no second.
 
     Args:
         start: of the first look.
@@ -45,11 +46,16 @@ def plan_looks(start: Plan, looks: int, splits: int) -> list[Plan]:
     [(1, 3), (1, 6), (5, 6), (5, 12)]
     >>> [(look.splits, look.seeds) for look in plan_looks(Plan(5, 2), looks=4, splits=5)]
     [(5, 2), (5, 4), (5, 6), (5, 8)]
+    >>> [(look.splits, look.seeds) for look in plan_looks(Plan(2, 3), looks=4, splits=5)]
+    [(2, 3), (5, 3), (5, 6), (5, 9)]
     """
+    has_two = 1 < start.splits < MIN_SPLITS
+    if has_two and splits < MIN_SPLITS:
+        return [start]
     if start.splits >= splits or splits < MIN_SPLITS:
         plans = [Plan(start.splits, look * start.seeds) for look in range(1, looks + 1)]
     else:
-        before = max(1, min(LOOKS_AT_FIRST_SPLITS, looks - 1, MAX_SEEDS // start.seeds))
+        before = 1 if has_two else max(1, min(LOOKS_AT_FIRST_SPLITS, looks - 1, MAX_SEEDS // start.seeds))
         plans = [Plan(start.splits, look * start.seeds) for look in range(1, before + 1)]
         plans += [Plan(splits, look * before * start.seeds) for look in range(1, looks - before + 1)]
     return [plan for plan in plans if plan.seeds <= MAX_SEEDS]
@@ -73,47 +79,59 @@ def _count_splits(job: Job, run: Run) -> int:
     possible = max(present, min(SPLITS, job.data.count_possible_splits()))
     if possible == present or DatasetRecord.find(run.dataset) is None:
         return possible
-    from ganaug_ray.data.ingest.added_splits import refuse_added_splits
+    from ganaug_ray.data.ingest.added_splits import find_obstacle
 
     for splits in range(possible, max(present, MIN_SPLITS - 1), -1):
-        try:
-            refuse_added_splits(run.dataset, job.data, splits)
-        except UserError:
-            continue  # a class is too small for this many
-        return splits
+        if find_obstacle(run.dataset, job.data, splits) is None:
+            return splits
     return present
 
 
-def explain_no_splits(job: Job) -> str:
-    """Say in a clause why a comparison that adds seeds alone cannot have more splits.
+def explain_no_splits(job: Job, run: Run) -> str:
+    """Say in a clause why a comparison that adds seeds alone cannot have more splits, and what would change that.
 
     Args:
         job: with the splits that it has.
+        run: the experiment's folder; its classes and near-duplicates may be the reason.
     """
-    if job.compare.splits >= SPLITS:
+    splits = job.compare.splits
+    if splits >= SPLITS:
         return f"no more than {SPLITS} splits are added"
     if job.data.extends:
         return "data.extends keeps images where they were, so there is one split"
     if job.data.split.given:
-        return "the images stay in their folders, so there is one split; data.split.given=false deals them out anew"
+        return (
+            "the images stay in their folders, so there is one split; data.split.given=false and another --out deal "
+            "them out anew"
+        )
     possible = job.data.count_possible_splits()
-    if possible < MIN_SPLITS or possible == job.compare.splits:
+    if possible < MIN_SPLITS or possible <= splits:
         too_few = f", and at least {MIN_SPLITS} are needed to tell more" if possible < MIN_SPLITS else ""
         return (
             f"data.split.test {job.data.split.test:g} leaves room for {format_count(possible, 'split')}{too_few}; "
-            f"{1 / SPLITS:g} leaves room for {SPLITS}"
+            f"{1 / SPLITS:g} and another --out leave room for {SPLITS}"
         )
-    return "a class is too small for more splits"
+    obstacle = None
+    if DatasetRecord.find(run.dataset) is not None:
+        from ganaug_ray.data.ingest.added_splits import find_obstacle
+
+        obstacle = find_obstacle(run.dataset, job.data, max(MIN_SPLITS, splits + 1))
+    return obstacle or f"of {format_count(job.compare.looks, 'look')} none is left for more splits"
 
 
 def allow_looks(job: Job) -> Job:
     """Return the job with several looks at its verdict: its own number of them, or LOOKS.
 
     Raises:
-        UserError: it has no arm that a verdict could be of.
+        UserError: it has no arm that a verdict could be of; or two splits, which give no answer, and room for no third.
     """
     if not arms.list_candidates(job):
         raise UserError("--until-clear: the job compares no arm that may ship, so there is no verdict to wait for")
+    if 1 < job.compare.splits < MIN_SPLITS and job.data.count_possible_splits() < MIN_SPLITS:
+        raise UserError(
+            "--until-clear: two splits give no answer, however many seeds they have; give compare.splits=1, or with "
+            f"another --out data.split.test {1 / SPLITS:g} and {SPLITS} splits"
+        )
     return job if job.compare.looks > 1 else _update_compare(job, looks=LOOKS)
 
 
@@ -147,11 +165,11 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     missing = count_missing(_apply_look(job, looks[-1]), run)
     repeats = "seeds, then splits,"
     if looks[-1].splits == job.compare.splits:
-        repeats = f"seeds ({explain_no_splits(job)})"
+        repeats = f"seeds ({explain_no_splits(job, run)})"
     return (
         f"`ganaug run {arguments} --until-clear` adds {repeats} until the answer is clear. That is up to "
         f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} of training in all. "
-        "After this first look, it wrongly says helped in up to 3.3 % of cases instead of 2.5 %"
+        "This look counts: the interval will be as wide as that of one look more"
     )
 
 
@@ -218,7 +236,8 @@ class SequentialPlan:
         if looks_done == len(self.looks):
             words += "; this was the last look"
             if self.looks[-1].splits == self.looks[0].splits:
-                words += f" (seeds alone were added: {explain_no_splits(job)})"
+                added = "seeds alone were added" if len(self.looks) > 1 else "no splits can be added"
+                words += f" ({added}: {explain_no_splits(job, self._run)})"
             return None, words
         following = _apply_look(job, self.looks[looks_done])
         left_s = self._limit_s - self._spent_s

@@ -72,7 +72,8 @@ def _describe_result(comparison: Comparison, before: float, after: float, additi
     levels = f"from {metric.format_with_unit(before)} to {metric.format_with_unit(after)}"
     change = metric.format_change(comparison.mean)
     if comparison.ci95 is None:
-        return f"Too few trainings for an answer: with {addition}, {metric.name} went {levels} ({change})."
+        few = "splits" if comparison.splits == 2 else "trainings"
+        return f"Too few {few} for an answer: with {addition}, {metric.name} went {levels} ({change})."
     low, high = (metric.format_change(end) for end in comparison.ci95)
     figures = f"{levels} ({change}, 95 % interval {low} to {high})"
     direction = "raised" if comparison.mean > 0 else "lowered"
@@ -90,7 +91,8 @@ def _describe_action(comparison: Comparison) -> str:
         return "Ship the classifier that uses them."
     if comparison.verdict == "not enough repeats":
         return (
-            f"{SHIP_REAL} for now. An answer needs {MIN_REPEATS} trainings of each arm (compare.seeds, compare.splits)."
+            f"{SHIP_REAL} for now. An answer needs {MIN_REPEATS} seeds of one split, or {MIN_REPEATS} splits "
+            "(compare.seeds, compare.splits)."
         )
     return f"{SHIP_REAL} for now." if comparison.verdict == "unclear" else f"{SHIP_REAL}."
 

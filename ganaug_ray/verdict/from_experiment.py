@@ -11,8 +11,9 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.job_changes import FREE_KEYS
 from ganaug_ray.core.records import DatasetRecord
-from ganaug_ray.verdict import answer, choices, compared_candidates, per_class
+from ganaug_ray.verdict import answer, choices, comparison_books, per_class
 from ganaug_ray.verdict import verdict as rule
+from ganaug_ray.verdict.comparison_books import Count
 from ganaug_ray.verdict.outcomes import Outcome
 from ganaug_ray.verdict.split_overlap import SplitOverlap, measure_overlap
 
@@ -32,13 +33,16 @@ def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
     return outcomes
 
 
-def build_verdict(job: Job, run: Run) -> Record:
+def build_verdict(job: Job, run: Run, count: Count | None = None) -> Record:
     """Return the content of verdict.json, from the predictions of all models, and what the generators are worth.
 
     Args:
         job: of the whole experiment, without the arms that were left out.
         run: the whole experiment; the models of all arms are finished.
+        count: of the candidates and looks that the interval has to allow for; absent: those of the job alone.
     """
+    candidates = arms.list_candidates(job)
+    count = count or Count(len(candidates), job.compare.looks)
     facts = DatasetRecord.read(run.dataset)
     overlap = None
     if job.compare.splits > 1:
@@ -46,21 +50,21 @@ def build_verdict(job: Job, run: Run) -> Record:
     record = rule.build_verdict(
         {arm: read_outcomes(job, run, arm) for arm in arms.list_names(job)},
         arms.REAL,
-        arms.list_candidates(job),
+        candidates,
         job.compare.metric,
         facts.classes,
         facts.rare,
         overlap,
         job.compare.worthwhile,
-        compared_candidates.record_candidates(run, facts.hash, _hash_candidates(job)),
-        job.compare.looks,
+        count.candidates,
+        count.looks,
         {arm: job.describe_addition(arm) for arm in job.compared_arms},
         [job.describe_addition(arm) for arm, settings in job.compared_arms.items() if settings.is_from_elsewhere],
         [arm for arm, settings in job.compared_arms.items() if settings.uses_gan],
     )
     left_out = [name for name in job.all_arms if name not in job.compared_arms]
     untried = [name for name in left_out if not job.all_arms[name].traits.control]
-    if untried and not arms.list_candidates(job):
+    if untried and not candidates:
         record |= answer.describe_untried(job.describe_addition(untried[0]))._asdict()
     return {**record, "generators": _judge_generators(job, run), "left_out": left_out}
 
@@ -82,20 +86,55 @@ def _judge_generators(job: Job, run: Run) -> list[Record]:
     return rows
 
 
-def _hash_candidates(job: Job) -> list[str]:
-    """Hash all settings that a candidate's models are trained with, but how many they are."""
+def record_looks(job: Job, run: Run) -> Count:
+    """Enter in the books that the candidates' verdict is looked at, and count what its interval has to allow for.
+
+    Args:
+        job: of the whole experiment, without the arms that were left out.
+        run: the whole experiment; its data set is finished.
+    """
+    return comparison_books.record_looks(
+        run, *_describe_look(job, run), job.compare.splits, job.compare.seeds, job.compare.looks
+    )
+
+
+def count_looks(job: Job, run: Run) -> Count:
+    """Count the same without entering anything."""
+    return comparison_books.count_looks(
+        run, *_describe_look(job, run), job.compare.splits, job.compare.seeds, job.compare.looks
+    )
+
+
+def _describe_look(job: Job, run: Run) -> tuple[str, list[str]]:
+    """Return the hash of the images, as they are dealt out, and the fingerprints of the candidates."""
+    deal = run.dataset.read_table("split.parquet", ["id", "class", "split"])
+    return experiment_dir.compute_fingerprint(deal.to_pydict()), hash_candidates(
+        job, DatasetRecord.read(run.dataset).hash
+    )
+
+
+def hash_candidates(job: Job, dataset: str) -> list[str]:
+    """Hash all that the models of each candidate are trained with, but how many they are and their seeds.
+
+    Settings by which no weight changes are left out, and of the data it is the content that counts: so an experiment
+    that is repeated, with more workers or from another copy of the images, has the same candidates.
+
+    Args:
+        job: of the whole experiment.
+        dataset: hash of that of the first split.
+    """
     settings = job.model_dump(
-        include={"data", "gan", "augment", "classifier"},
+        include={"gan", "augment", "classifier"},
         exclude={"augment": {"images", "generator", "use_anyway", "allow_copies"}},
     )
-    for key in FREE_KEYS:  # by which no weight changes
+    for key in FREE_KEYS:
         section, _, name = key.partition(".")
-        settings[section].pop(name, None)
+        settings.get(section, {}).pop(name, None)
     fingerprints = []
     for name in arms.list_candidates(job):
         arm = job.compared_arms[name]
         source = job.augment.sources.get(GENERATOR if arm.traits.transfer else arm.source)
-        parts = [settings, arm.model_dump()] + ([source.model_dump()] if source else [])
+        parts = [dataset, settings, arm.model_dump()] + ([source.model_dump()] if source else [])
         fingerprints.append(experiment_dir.compute_fingerprint(*parts))
     return fingerprints
 

@@ -17,8 +17,8 @@ right: where all answers agree, that is what the test images still leave possibl
 confidence intervals for comparing matched proportions", Statistics in Medicine 24, add as many). These two rows count
 as much as the others do in the mean over seeds: where a row is right in one training and wrong in the next, less.
 
-Fewer than ``MIN_REPEATS`` trainings of each arm have no interval worth the name. The best of several candidates, see
-``multiple_testing.compute_best_of_factor``, has a wider one.
+Fewer than ``MIN_REPEATS`` seeds of one split, or splits, have no interval worth the name. The best of several
+candidates, see ``multiple_testing.compute_best_of_factor``, has a wider one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Verdict = Literal["helped", "no worthwhile gain", "unclear", "hurt", "not enough
 SIGNIFICANCE_LEVEL = 0.05
 FIRM_NO_SHARE = 0.85  # of the level, for a gain to be ruled out; at all of it 5.6 % of ten splits were wrong, not 5 %
 POWER = 0.8
-MIN_REPEATS = 3
+MIN_REPEATS = 3  # of two splits the interval is 12 standard errors of their test images or more, whatever their seeds
 MIN_P = 1e-30
 MIN_VARIANCE = 1e-24  # of repeats; with less they are equal but for rounding
 AGREEING_ROWS = 2.0  # rows that one model alone is supposed to have right, at least
@@ -89,6 +89,15 @@ class Estimate:
     smallest_visible_gain: float | None = None
 
 
+def has_enough_repeats(splits: int, seeds: int) -> bool:
+    """Whether a comparison has as many repeats as an interval needs: its splits or, of a single one, its seeds.
+
+    >>> [has_enough_repeats(*repeats) for repeats in ((1, 3), (3, 1), (1, 2), (2, 2), (2, 10))]
+    [True, True, False, False, False]
+    """
+    return (splits if splits > 1 else seeds) >= MIN_REPEATS
+
+
 def estimate_means(
     differences: Differences, level: float = SIGNIFICANCE_LEVEL, worthwhile: float = 0.0
 ) -> list[Estimate]:
@@ -108,7 +117,7 @@ def estimate_means(
     mean_M = values_JSM.mean((0, 1))
     repeats_RM = values_JSM.mean(1) if splits > 1 else values_JSM[0]
     repeats = len(repeats_RM)
-    if splits * seeds < MIN_REPEATS or repeats < 2:
+    if not has_enough_repeats(splits, seeds):
         return [Estimate(float(mean)) for mean in mean_M]
     between_M = repeats_RM.var(0, ddof=1)
     if differences.influence is None and (between_M < MIN_VARIANCE).all():

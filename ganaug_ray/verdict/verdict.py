@@ -122,7 +122,7 @@ def build_verdict(
         overlap: what the splits share; needed where there are several.
         worthwhile: the least gain in the metric that is worth having, above zero: 0.01 is one point.
         ever_compared: candidates that were ever compared on these test images, with those that are no longer there.
-        looks: times that the verdict may be looked at while seeds and splits are added; see ``compute_looks_factor``.
+        looks: times that the verdict is looked at, planned or taken; see ``compute_looks_factor``.
         additions: arm -> what it adds to the baseline, in words; absent: synthetic images.
         fixed_additions: those of them that are not made anew in each repeat.
         gan_arms: arms with images of a GAN that each split trains.
@@ -183,6 +183,7 @@ def build_verdict(
         "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
         "chosen": chosen,
         "ever_compared": rivals,
+        "looks": looks,
         "champion": choices.choose_champion(outcomes, baseline, deciding, metric, numbers),
         "comparisons": [asdict(comparison) for comparison in comparisons],
         "other_metrics": [asdict(comparison) for comparison in other_comparisons],

@@ -6,7 +6,7 @@ import numpy as np
 
 from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
 from ganaug_ray.verdict.multiple_testing import compute_best_of_factor, compute_looks_factor
-from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL
+from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL, has_enough_repeats
 
 DISAGREEING = 0.05  # of the test images, on which exactly one of two trained models is right; measured: 0.02 to 0.15
 
@@ -29,7 +29,7 @@ def predict_visible_gain(
     >>> round(predict_visible_gain(240, 5, 2), 3), round(predict_visible_gain(48, 1, 3), 3)
     (0.048, 0.101)
     """
-    if splits * seeds < MIN_REPEATS:
+    if not has_enough_repeats(splits, seeds):
         return None
     # Half of it is the rows' own and shared by all seeds of a split, half their interplay with each training.
     rows_1 = np.full(1, disagreeing / tested / 2)
@@ -57,10 +57,13 @@ def describe_visible_gain(tested: int, gain: float | None) -> str:
         A clause, without a full stop.
 
     >>> describe_visible_gain(48, None)
-    'no gain: at least 3 trainings of each arm are needed (compare.seeds, compare.splits)'
+    'no gain: 3 seeds of one split are needed, or 3 splits (compare.seeds, compare.splits)'
     """
     if gain is None:
-        return f"no gain: at least {MIN_REPEATS} trainings of each arm are needed (compare.seeds, compare.splits)"
+        return (
+            f"no gain: {MIN_REPEATS} seeds of one split are needed, or {MIN_REPEATS} splits "
+            "(compare.seeds, compare.splits)"
+        )
     return (
         f"a gain of about {100 * gain:.1f} points of accuracy on {tested:,} test images, "
         f"if two models differ on {100 * DISAGREEING:.0f} % of them"

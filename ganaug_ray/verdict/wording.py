@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.evaluate.metric_register import Metric, get_metric
 from ganaug_ray.verdict.outcomes import Outcome
-from ganaug_ray.verdict.paired_statistics import MIN_REPEATS
+from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, has_enough_repeats
 from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 if TYPE_CHECKING:
@@ -61,14 +61,15 @@ def describe_coverage(
         outcomes: the models of one arm.
         overlap: what the splits share; needed where there are several.
         candidates: number of arms that the chosen one was chosen from.
-        looks: times that the verdict may be looked at while seeds and splits are added.
+        looks: times that the verdict is looked at, planned or taken.
         fixed: what comes from elsewhere and is the same in all trainings, as subjects in the plural.
     """
     splits = len({outcome.split for outcome in outcomes})
     seeds = len({outcome.seed for outcome in outcomes})
-    if splits * seeds < MIN_REPEATS:
+    if not has_enough_repeats(splits, seeds):
+        trainings = "Two splits" if splits == 2 else f"Fewer than {MIN_REPEATS} trainings of each arm"
         return (
-            f"Fewer than {MIN_REPEATS} trainings of each arm say too little about chance, so there is no interval. "
+            f"{trainings} say too little about chance, so there is no interval. "
             "McNemar's test is about these models alone, on other test images."
         )
     if splits == 1:
@@ -101,8 +102,8 @@ def describe_coverage(
         )
     if looks > 1:
         coverage_words += (
-            f" The verdict may be looked at {looks} times while seeds and splits are added, so the interval is wider "
-            "than that of a single look would be."
+            f" The answer counts as looked at {looks} times, with earlier looks and those with more repeats, so the "
+            "interval is wider than that of a single look would be."
         )
     if fixed:
         coverage_words += (

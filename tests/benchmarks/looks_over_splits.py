@@ -48,7 +48,8 @@ class Cell:
         rows: that a split tests.
         shares: of the chance, as in ``interval_coverage``.
         worthwhile: the least gain that is, in standard deviations of one training's difference.
-        has_plain_first: whether the first look is at the level of a single one.
+        has_plain_first: whether the first look is at the level of a single one; the others are then at that of one
+            more.
     """
 
     first_splits: int
@@ -90,7 +91,7 @@ def _simulate_chunk(cell: Cell, gain: float, is_strict: bool, trials: int, rng: 
         if look.splits > 1 or is_strict:
             part_JSNM = part_JSNM + draw_J11M[: look.splits]
         is_plain = cell.has_plain_first and number == 0
-        factor = 1.0 if is_plain else compute_looks_factor(LOOKS)
+        factor = 1.0 if is_plain else compute_looks_factor(LOOKS + cell.has_plain_first)
         helped, short = _judge(part_JSNM, cell.worthwhile, SIGNIFICANCE_LEVEL / factor)
         wrong |= is_open & (short if gain else helped)
         is_open &= ~(helped | short)

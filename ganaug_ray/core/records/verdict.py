@@ -115,6 +115,8 @@ class VerdictRecord(StageRecord):
     """Least gain in the metric that is worth having, above zero."""
     ever_compared: int = 0
     """Candidates that were ever compared on these test images."""
+    looks: int = 1
+    """Looks at the verdict, planned or taken, that its interval allows for."""
     smallest_visible_gain: float | None
     """Gain that this many repeats would show, in [0, 1]."""
     chosen: ChosenArm | None

@@ -15,12 +15,24 @@ from ganaug_ray.errors import UserError
 def refuse_added_splits(dataset: Folder, data: DataConfig, splits: int) -> None:
     """Raise UserError if a finished data set cannot become the first of several splits as it is.
 
-    The images are dealt out again, without being read: by their ids, classes and groups of near-duplicates.
-
     Args:
         dataset: the folder of the first split.
         data: what it was made with, without the number of splits.
         splits: that there are to be in all.
+    """
+    if obstacle := find_obstacle(dataset, data, splits):
+        raise UserError(f"{dataset}: {obstacle}; leave compare.splits as it was")
+
+
+def find_obstacle(dataset: Folder, data: DataConfig, splits: int) -> str | None:
+    """Say in a clause why a finished data set cannot become the first of several splits; None where it can.
+
+    The images are dealt out again, without being read: by their ids, classes and groups of near-duplicates.
+
+    Args:
+        dataset: as ``refuse_added_splits``.
+        data: likewise.
+        splits: likewise.
     """
     table = dataset.read_table("split.parquet", ["id", "class", "split"])
     rows = _read_rows(dataset, table, data)
@@ -30,12 +42,13 @@ def refuse_added_splits(dataset: Folder, data: DataConfig, splits: int) -> None:
         try:
             places = split.assign_splits(rows, config, None, None)  # what makes training scarce leaves test as it is
         except UserError as error:
-            raise UserError(f"{dataset}: {error}; leave compare.splits as it was") from None
+            return str(error)
         if fold == 0 and not np.array_equal(places == split.TEST, tested):
-            raise UserError(
-                f"{dataset}: tests images that another of {splits} splits would test too, as near-duplicates stay "
-                "together; leave compare.splits as it was, or give another --out"
+            return (
+                f"tests images that another of {splits} splits would test too, as near-duplicates stay together "
+                "(another --out deals them out anew)"
             )
+    return None
 
 
 def _read_rows(dataset: Folder, table: pa.Table, data: DataConfig) -> split.SplitRows:

@@ -87,6 +87,9 @@ def test_rare_class_allows_fewer_splits(tmp_path: Path, size: int, splits: int) 
     job = make_job(tmp_path, {"cat": 20, "dog": size}, looks=4)
     prepare(job, run)
     assert [look.splits for look in sequential_plan.list_looks(job, run)] == [1, 1, splits, splits]
+    most = make_job(tmp_path, {"cat": 20, "dog": size}, looks=4, splits=splits)
+    words = f"class 'dog' has {size} usable images; the test sets of {splits + 1} splits need 2 each"
+    assert words in sequential_plan.explain_no_splits(most, run)
 
 
 def test_overlapping_tests_are_refused_early(tmp_path: Path) -> None:
@@ -102,6 +105,7 @@ def test_overlapping_tests_are_refused_early(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"leave compare\.splits as it was"):
         prepare(make_job(tmp_path, splits=5), run)
     assert [look.splits for look in sequential_plan.list_looks(job, run)] == [1, 1, 1, 1]
+    assert "near-duplicates stay together" in sequential_plan.explain_no_splits(job, run)
 
 
 def test_later_overlaps_are_refused_early(tmp_path: Path) -> None:
@@ -125,4 +129,4 @@ def test_two_splits_become_five(tmp_path: Path) -> None:
     run = Run(Folder.from_uri(tmp_path / "run"))
     job = make_job(tmp_path, splits=2, looks=4)
     prepare(job, run)
-    assert [look.splits for look in sequential_plan.list_looks(job, run)] == [2, 2, 5, 5]
+    assert [look.splits for look in sequential_plan.list_looks(job, run)] == [2, 5, 5, 5]

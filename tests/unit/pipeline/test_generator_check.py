@@ -43,9 +43,9 @@ def run(experiment: Run, job: Job, tmp_path: Path) -> Run:
     """An experiment whose GAN of six steps is finished, and no model that was trained on its images."""
     shutil.copytree(str(experiment.root), tmp_path / "run", symlinks=True)
     run = Run(Folder.from_uri(tmp_path / "run"))
-    for folder in (run.synthetic, run.models / SYNTHETIC, run.registry):
+    for folder in (run.synthetic, run.models / SYNTHETIC, run.registry, run.root / "compared"):
         shutil.rmtree(str(folder))
-    for name in ("verdict.json", "report.json", "report.html", "compared.json"):
+    for name in ("verdict.json", "report.json", "report.html"):
         run.root.delete_file(name)
     run.claim_folder(job)
     return run

@@ -113,22 +113,33 @@ def test_unclear_run_ends_after_looks(prepare: Callable[..., Experiment], capsys
     assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4), (1, 6)], [(1, 6)])
     assert (
         "look 3 of 3 done   unclear with 6 seeds; this was the last look (seeds alone were added: data.split.test 0.5 "
-        "leaves room for 2 splits, and at least 3 are needed to tell more; 0.2 leaves room for 5)"
+        "leaves room for 2 splits, and at least 3 are needed to tell more; 0.2 and another --out leave room for 5)"
     ) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["compare.splits=3", "data.split.test=0.33"], "data.split.test 0.33 leaves room for 3 splits; 0.2 leaves"),
+        (["compare.splits=3", "data.split.test=0.33"], "data.split.test 0.33 leaves room for 3 splits; 0.2 and"),
         (["compare.splits=5", "data.split.test=0.2"], "no more than 5 splits are added"),
         (["compare.splits=1", "data.split.given=true"], "the images stay in their folders, so there is one split"),
-        (["compare.splits=1", "data.split.test=0.2"], "a class is too small for more splits"),
     ],
 )
-def test_missing_splits_are_explained(settings: list[str], words: str) -> None:
+def test_missing_splits_are_explained(settings: list[str], words: str, tmp_path: Path) -> None:
     """Where seeds alone are added, the reason is told, and what would change it."""
-    assert words in sequential_plan.explain_no_splits(load_job(DIGITS, [*TINY, *settings]))
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    assert words in sequential_plan.explain_no_splits(load_job(DIGITS, [*TINY, *settings]), run)
+
+
+@pytest.mark.parametrize(("test", "room"), [(0.2, True), (0.5, False)])
+def test_two_splits_get_no_idle_seeds(test: float, room: bool) -> None:
+    """Two splits give no answer: they get others at once, or the command is refused with a way out."""
+    job = load_job(DIGITS, [*TINY, "compare.splits=2", f"data.split.test={test}"])
+    if room:
+        assert sequential_plan.allow_looks(job).compare.looks == 3
+        return
+    with pytest.raises(UserError, match=r"two splits give no answer.*; give compare\.splits=1, or with another --out"):
+        sequential_plan.allow_looks(job)
 
 
 def test_splits_follow_after_seeds(prepare: Callable[..., Experiment], capsys) -> None:
@@ -152,8 +163,8 @@ def test_splits_follow_after_seeds(prepare: Callable[..., Experiment], capsys) -
         (Plan(5, 2), 4, 5, [(5, 2), (5, 4), (5, 6), (5, 8)]),
         (Plan(1, 30), 5, 1, [(1, 30), (1, 60), (1, 90)]),
         (Plan(1, 60), 4, 5, [(1, 60), (5, 60)]),
-        (Plan(2, 3), 4, 5, [(2, 3), (2, 6), (5, 6), (5, 12)]),
-        (Plan(2, 3), 4, 2, [(2, 3), (2, 6), (2, 9), (2, 12)]),
+        (Plan(2, 3), 4, 5, [(2, 3), (5, 3), (5, 6), (5, 9)]),
+        (Plan(2, 3), 4, 2, [(2, 3)]),
         (Plan(1, 3), 1, 5, [(1, 3)]),
     ],
 )
@@ -233,8 +244,8 @@ def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsy
     assert experiment.reached == [(1, 2), (1, 4), (1, 2)]
     assert experiment.read_settings().items() >= {"seeds": 2, "looks": 1}.items()
     assert (
-        "leaves room for 5) until the answer is clear. That is up to 4 more trainings, about 4 minutes "
-        "of training in all. After" in capsys.readouterr().out
+        "leave room for 5) until the answer is clear. That is up to 4 more trainings, about 4 minutes "
+        "of training in all. This look counts" in capsys.readouterr().out
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,7 @@ import pyarrow as pa
 import pytest
 from scipy import integrate, stats
 
-from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.storage import Folder
-from ganaug_ray.verdict import choices, compared_candidates, per_class
+from ganaug_ray.verdict import choices, per_class
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome, Predictions
 from ganaug_ray.verdict.per_class import find_gaining_classes
@@ -73,7 +70,7 @@ GOOD, BAD, MIXED = [0.85, 0.86, 0.88], [0.75, 0.76, 0.78], [0.85, 0.78, 0.82]
         ),
         ([0.83, 0.85, 0.84], "helped", "(+3.0, 95 % interval"),  # equal differences have the rows' interval
         (REAL, "no worthwhile gain", "A gain of 1.0 points is ruled out: the 95 % limit of the gain is"),
-        (REAL[:2], "not enough repeats", "An answer needs 3 trainings of each arm (compare.seeds, compare.splits)."),
+        (REAL[:2], "not enough repeats", "An answer needs 3 seeds of one split, or 3 splits (compare.seeds, compare."),
     ],
 )
 def test_verdict_follows_confidence_interval(tests: list[float], expected: str, words: str) -> None:
@@ -129,12 +126,13 @@ def test_verdict_describes_interval_coverage() -> None:
     assert "McNemar" in covers(arm([0.8]), None, "a")
     assert "another training of the GAN" in covers(arm(REAL), None, "a")
     assert "share one split" in covers(arm(REAL), None, "a")
-    two = arm([REAL, REAL])
-    assert "share" not in covers(two, APART, "a")
-    assert "Two splits share 40 % of their training images" in covers(two, replace(APART, train=0.4), "a")
+    assert "Two splits say too little about chance" in covers(arm([REAL, REAL]), APART, "a")
+    three = arm([REAL, REAL, REAL])
+    assert "share" not in covers(three, APART, "a")
+    assert "Two splits share 40 % of their training images" in covers(three, replace(APART, train=0.4), "a")
     seen = replace(APART, chosen_on=0.2)
-    assert "In other splits, 20 % of the test images are validation images" in covers(two, seen, "a", "b")
-    assert "20 %" not in covers(two, seen, "a"), "a single candidate is not chosen on anything"
+    assert "In other splits, 20 % of the test images are validation images" in covers(three, seen, "a", "b")
+    assert "20 %" not in covers(three, seen, "a"), "a single candidate is not chosen on anything"
 
 
 def test_arm_is_chosen_on_validation_alone() -> None:
@@ -188,13 +186,8 @@ def test_many_candidates_need_larger_gain() -> None:
     assert "best of 2" in few["covers"]
 
 
-def test_removed_candidates_still_count(tmp_path: Path) -> None:
-    """A candidate that was compared on the same test images and then taken out of the job counts as a rival."""
-    run = Run(Folder.from_uri(tmp_path).create())
-    assert compared_candidates.record_candidates(run, "images", ["a", "b", "c"]) == 3
-    assert compared_candidates.record_candidates(run, "images", ["a"]) == 3
-    assert compared_candidates.record_candidates(run, "images", ["d"]) == 4
-    assert compared_candidates.record_candidates(run, "other images", ["a"]) == 1
+def test_more_candidates_widen_the_interval() -> None:
+    """Candidates that were compared on the same images before count as rivals, and the page says so."""
     outcomes = {"real": arm(REAL), "syn": arm(GOOD)}
     alone, after = (rule.build_verdict(outcomes, "real", ["syn"], "accuracy", CLASSES, ever_compared=n) for n in (1, 4))
     assert after["comparisons"][0]["p_adjusted"] == pytest.approx(4 * alone["comparisons"][0]["p_adjusted"])
@@ -328,22 +321,46 @@ def test_only_gaining_class_is_found() -> None:
     assert find_gaining_classes(ours[:1], theirs[:1], names) == [], "of a single model nothing can be said"
 
 
-def test_verdict_is_reproducible_from_predictions() -> None:
-    """From tables of predictions, by sums written out here and adaptive quadrature; without any of the rule's code."""
+def draw_tables(skill: float, splits: int, rows: int, classes: int = 3) -> dict[str, list[pa.Table]]:
+    """Predictions of validation and test rows, one table a split: of a baseline, and of an arm of another skill."""
     rng = np.random.default_rng(5)
-    splits, rows, classes = 4, 60, 3
     tables: dict[str, list[pa.Table]] = {"real": [], "syn": []}
     for _ in range(splits):
         labels = rng.integers(0, classes, 2 * rows)
         noise = rng.normal(size=(2 * rows, classes))
-        for name, skill in (("real", 1.0), ("syn", 1.3)):
-            logits = skill * np.eye(classes)[labels] + noise + 0.5 * rng.normal(size=noise.shape)
+        for name, own_skill in (("real", 1.0), ("syn", skill)):
+            logits = own_skill * np.eye(classes)[labels] + noise + 0.5 * rng.normal(size=noise.shape)
             said = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
             flat = pa.FixedSizeListArray.from_arrays(pa.array(said.astype(np.float32).ravel()), classes)
             columns = {"split": ["val"] * rows + ["test"] * rows, "label": labels, "probabilities": flat}
             tables[name].append(pa.table(columns))
+    return tables
+
+
+def judge_by_hand(mean: float, p: float, p_worthwhile: float) -> str:
+    if p < 0.05 and mean < 0:
+        return "hurt"
+    if p_worthwhile < 0.05:
+        return "no worthwhile gain"
+    return "helped" if p < 0.05 else "unclear"
+
+
+@pytest.mark.parametrize(
+    ("skill", "worthwhile", "word"),
+    [
+        (3.0, 0.01, "helped"),
+        (3.0, 0.5, "no worthwhile gain"),  # a gain, and for sure too small
+        (1.0, 0.2, "no worthwhile gain"),
+        (1.1, 0.05, "unclear"),
+        (0.2, 0.01, "hurt"),
+    ],
+)
+def test_verdict_is_reproducible_from_predictions(skill: float, worthwhile: float, word: str) -> None:
+    """From tables of predictions, by sums written out here and adaptive quadrature; without any of the rule's code."""
+    splits, rows = 4, 60
+    tables = draw_tables(skill, splits, rows)
     outcomes = {name: [Outcome.from_table(own, k, 0) for k, own in enumerate(each)] for name, each in tables.items()}
-    stored = rule.build_verdict(outcomes, "real", ["syn"], "accuracy", ["a", "b", "c"], (), APART)
+    stored = rule.build_verdict(outcomes, "real", ["syn"], "accuracy", ["a", "b", "c"], (), APART, worthwhile)
 
     def hits(table: pa.Table) -> np.ndarray:
         test = [row for row in table.to_pylist() if row["split"] == "test"]
@@ -361,21 +378,30 @@ def test_verdict_is_reproducible_from_predictions() -> None:
         likely = stats.gamma.pdf(between, (splits - 1) / 2, scale=2 * within * times / (splits - 1))
         return float(likely / (1 + root))
 
-    half = comparison["ci95"][1] - comparison["mean"]
-
-    def outside(root: float) -> float:
-        scale = np.sqrt(within * (1 + root**2) / splits)
-        return density(root) * 2 * float(stats.t.sf(half / scale, splits * rows - splits))
-
     ends = [0, 1, 10, 100, 1000]
-    total, missed = (
-        sum(integrate.quad(what, low, high, limit=200)[0] for low, high in itertools.pairwise(ends))
-        for what in (density, outside)
-    )
-    assert missed / total == pytest.approx(0.05, abs=0.002)
-    assert comparison["mean"] == pytest.approx(d_J.mean())
-    low, high = comparison["ci95"]
-    word = "hurt" if high < 0 else "no worthwhile gain" if high < 0.01 else "helped" if low > 0 else "unclear"
-    assert stored["verdict"] == word
+
+    def integrate_roots(function: Callable[[float], float]) -> float:
+        return sum(integrate.quad(function, low, high, limit=200)[0] for low, high in itertools.pairwise(ends))
+
+    def compute_tail(distance: float) -> float:
+        """The chance of an error at least so large, to one side."""
+
+        def weigh(root: float) -> float:
+            scale = np.sqrt(within * (1 + root**2) / splits)
+            return density(root) * float(stats.t.sf(distance / scale, splits * rows - splits))
+
+        return integrate_roots(weigh) / integrate_roots(density)
+
+    mean = d_J.mean()
+    assert comparison["mean"] == pytest.approx(mean)
+    assert 2 * compute_tail(comparison["ci95"][1] - mean) == pytest.approx(0.05, abs=0.002)
+    assert comparison["ci95"][0] == pytest.approx(2 * mean - comparison["ci95"][1])
+    # A gain is ruled out at 0.85 of five percent, to one side.
+    assert compute_tail(comparison["gain_limit"] - mean) == pytest.approx(0.85 * 0.05, abs=0.002)
+    p = 2 * compute_tail(abs(mean))
+    p_worthwhile = min(1.0, compute_tail(worthwhile - mean) / 0.85) if mean < worthwhile else 1.0
+    assert comparison["p"] == pytest.approx(p, abs=0.002)
+    assert comparison["p_worthwhile"] == pytest.approx(p_worthwhile, abs=0.003)
+    assert stored["verdict"] == judge_by_hand(mean, p, p_worthwhile) == word
     ours, theirs = int((c_JN[1] > 0).sum()), int((c_JN[1] < 0).sum())
     assert stored["pairs"][1]["p"] == pytest.approx(stats.binomtest(ours, ours + theirs).pvalue)

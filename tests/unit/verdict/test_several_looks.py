@@ -22,6 +22,7 @@ def test_levels_of_looks_are_pocock() -> None:
     assert compute_looks_factor(1) == 1.0
     levels = [0.05 / compute_looks_factor(looks) for looks in range(2, 6)]
     assert levels == pytest.approx([0.9 * pocock for pocock in (0.0294, 0.0221, 0.0182, 0.0158)])
+    assert compute_looks_factor(12) == 12.0, "more than the table has"
     outcomes = {"real": arm(REAL), "syn": arm(GOOD), "noise": arm(GOOD)}
     single, several = (build_verdict(outcomes, "real", ["syn"], "accuracy", CLASSES, looks=looks) for looks in (1, 4))
     for before, after in zip(single["comparisons"], several["comparisons"], strict=True):

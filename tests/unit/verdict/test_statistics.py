@@ -142,9 +142,9 @@ def test_verdict_words_follow_interval() -> None:
     assert -0.01 < falls.gain_limit < falls.mean
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (2, 2), (2, 10)])
 def test_two_repeats_have_no_interval(shape: tuple[int, int]) -> None:
-    """One or two trainings of each arm give a mean, and neither an interval nor a verdict."""
+    """One or two trainings of each arm, or two splits, give a mean, and neither an interval nor a verdict."""
     rng = np.random.default_rng(0)
     (found,) = estimate_means(draw_splits(rng, *shape, gain=0.1))
     assert found.mean == pytest.approx(0.1, abs=0.5)
