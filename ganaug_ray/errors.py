@@ -11,6 +11,20 @@ class DiskFull(UserError):
     """A file could not be written since the disk or the quota is full. Trying again would not help."""
 
 
+class TooManySplits(UserError):
+    """The images cannot be dealt out into so many splits.
+
+    Args:
+        reason: why not, in a clause.
+        possible: the most splits that give an answer, or one; zero where not even one can be made.
+    """
+
+    def __init__(self, reason: str, possible: int) -> None:
+        super().__init__(f"{reason}; compare.splits={possible} is possible" if possible else reason)
+        self.reason = reason
+        self.possible = possible
+
+
 class StageFailed(Exception):
     """A stage could not finish although the input is right; the message says what to try."""
 

@@ -20,7 +20,7 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data import sources
 from ganaug_ray.data.sources.raw import PART_IMAGES
-from ganaug_ray.errors import UserError
+from ganaug_ray.errors import TooManySplits, UserError
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.plan_ladder import Plan, choose_rung, describe_shortfall
 
@@ -66,6 +66,45 @@ def plan_comparison(
     if shortfall := describe_shortfall(planned, facts):
         notice(shortfall)
     return planned
+
+
+def fit_plan_to_images(job: Job, facts: JobFacts, notice: Callable[[str], None] = lambda text: None) -> Job:
+    """Return the job with as many splits as its images allow, where they were planned; the images are read.
+
+    Args:
+        job: with its plan.
+        facts: of the job.
+        notice: called with a sentence on a plan that is lowered.
+
+    Raises:
+        TooManySplits: the job itself asks for more splits than its images allow, or not even one can be made.
+    """
+    splits = job.compare.splits
+    if splits == 1:
+        return job
+    from ganaug_ray.data.ingest.scan import refuse_many_splits
+
+    try:
+        refuse_many_splits(job.data.derive_fold(0, splits), facts.survey)
+    except TooManySplits as error:
+        if job.compare.planned_splits is None or not error.possible:
+            raise
+        return lower_plan(job, error, notice)
+    return job
+
+
+def lower_plan(job: Job, cause: TooManySplits, notice: Callable[[str], None]) -> Job:
+    """Return the job with as many splits as its images allow, and say so.
+
+    Args:
+        job: with a plan that has more of them.
+        cause: says how many they allow, one at least.
+        notice: called with a sentence.
+    """
+    plan = Plan(cause.possible, job.compare.seeds if cause.possible > 1 else SEEDS_OF_ONE_SPLIT)
+    splits = format_count(plan.splits, "split")
+    notice(f"{splits} with {format_count(plan.seeds, 'seed')} instead of {job.compare.splits} splits: {cause.reason}")
+    return plan.apply_to(job)
 
 
 def _refuse_aims(compare: CompareConfig, given_keys: list[str]) -> None:

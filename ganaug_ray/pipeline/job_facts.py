@@ -66,6 +66,11 @@ class JobFacts:
         return SurveyedSource(survey, time.monotonic() - started)
 
     @property
+    def is_surveyed(self) -> bool:
+        """Whether the images have been read already."""
+        return "_surveyed" in vars(self) or (self._known is not None and self._known.is_surveyed)
+
+    @property
     def survey(self) -> Survey:
         """The images of the source, all of them read and judged; nothing is stored."""
         return self._surveyed.survey

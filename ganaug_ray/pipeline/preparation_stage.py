@@ -7,13 +7,15 @@ from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.progress import Progress
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.wording import format_count, format_range
-from ganaug_ray.pipeline.stage import StageContext
+from ganaug_ray.errors import TooManySplits
+from ganaug_ray.pipeline.stage import PlanTooLarge, StageContext
 
 
 def prepare_data(context: StageContext) -> None:
     """Prepare the data set of each split from raw images: dataset/.
 
     Raises:
+        PlanTooLarge: the images do not allow as many splits as were planned.
         UserError: the first split is there, and others cannot be added to it; or two splits test the same images.
     """
     from ganaug_ray.augment import strategies
@@ -46,7 +48,12 @@ def _prepare_missing_data(context: StageContext) -> None:
         folders = [split.run.dataset for split in missing]
         progress = Progress(words="listing the sources")
         with context.terminal.show_progress("prepare", progress.read), context.open_executor() as executor:
-            prepare_datasets(configs, folders, executor, progress.update)
+            try:
+                prepare_datasets(configs, folders, executor, progress.update)
+            except TooManySplits as error:
+                if context.job.compare.planned_splits is None or not error.possible:
+                    raise
+                raise PlanTooLarge(error) from None
         return {}
 
     def outcome(record: Record) -> str:

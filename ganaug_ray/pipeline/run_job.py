@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,7 @@ def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, termin
     """Open the folder of a job, and plan its comparison."""
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.core.output_dir import open_experiment
-    from ganaug_ray.pipeline.comparison_plan import plan_comparison
+    from ganaug_ray.pipeline.comparison_plan import fit_plan_to_images, plan_comparison
     from ganaug_ray.pipeline.job_facts import JobFacts
     from ganaug_ray.pipeline.sequential_plan import allow_looks
     from ganaug_ray.pipeline.source_job import OpenExperiment
@@ -172,6 +172,8 @@ def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, termin
     notify = functools.partial(terminal.print_stage_line, "plan", "note")
     with terminal.show_progress("plan", lambda: (0.0, "reading the images, and timing some steps of each training")):
         job = plan_comparison(job, run, facts, (lambda text: None) if options.is_described else notify)
+        if facts.is_surveyed or options.dry_run:  # else the images are read once, when the data set is prepared
+            job = fit_plan_to_images(job, facts, notify)
     return OpenExperiment(job, run, facts)
 
 
@@ -185,9 +187,11 @@ def act_on_experiment(
     Raises:
         UserError: the folder is not the job's, or another process works in it; or what ``action`` raises.
     """
+    from ganaug_ray.pipeline.comparison_plan import lower_plan
     from ganaug_ray.pipeline.followed import follow_pipeline
     from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.sequential_plan import resume_look
+    from ganaug_ray.pipeline.stage import PlanTooLarge
 
     job = experiment.job
     run = experiment.run
@@ -199,7 +203,12 @@ def act_on_experiment(
         with log_file as log, terminal.redirect_output(log):
             try:
                 with follow_pipeline(pipeline):
-                    action(pipeline)
+                    try:
+                        action(pipeline)
+                    except PlanTooLarge as error:
+                        job = lower_plan(job, error.cause, notify)
+                        run.claim_folder(job)
+                        action(replace(pipeline, job=job))
             finally:
                 if "ray" in sys.modules:
                     from ganaug_ray.runtime import cluster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ganaug_ray.core.output_dir import open_experiment
 from ganaug_ray.core.progress import Progress
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.errors import UserError
-from ganaug_ray.pipeline.comparison_plan import describe_plan
+from ganaug_ray.pipeline.comparison_plan import describe_plan, fit_plan_to_images
 from ganaug_ray.pipeline.default_job import DEFAULT_MINUTES, DefaultJob, choose_default_job
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.sequential_plan import allow_looks
@@ -92,8 +93,9 @@ def choose_source_job(
     progress = Progress("reading the images")
     with terminal.show_progress("plan", progress.read):
         chosen = choose_default_job(base, minutes, lambda words: progress.update(0.0, words), cpu_only)
-        time = chosen.facts.estimate(chosen.job)
-    job = chosen.job
+        notify = functools.partial(terminal.print_stage_line, "plan", "note")
+        job = fit_plan_to_images(chosen.job, chosen.facts, notify)
+        time = chosen.facts.estimate(job)
     if not job.about:
         images = chosen.facts.images
         total = sum(map(images.count, images.counts))

@@ -14,7 +14,7 @@ from ganaug_ray.core import interrupts
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import RunRecord
-from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.errors import StageFailed, TooManySplits, UserError
 from ganaug_ray.runtime import executors, hardware
 from ganaug_ray.runtime.executors import DeviceExecutor, Executor
 
@@ -26,6 +26,18 @@ Result = TypeVar("Result")
 """What a stage leaves, as its marker."""
 
 T = TypeVar("T")
+
+
+class PlanTooLarge(Exception):
+    """The images do not allow as many splits as were planned before they were read.
+
+    Args:
+        cause: says how many they allow, one at least.
+    """
+
+    def __init__(self, cause: TooManySplits) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,8 @@ class StageContext:
         try:
             with self.terminal.show_progress(name, lambda: (0.0, "starting")):
                 record = work()
+        except PlanTooLarge:  # the stage begins anew with a smaller one
+            raise
         except BaseException as error:
             if isinstance(error, StageFailed):
                 self.run.note_failure(name, str(error))

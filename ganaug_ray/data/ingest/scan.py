@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,7 +29,7 @@ from ganaug_ray.data.ingest import (
 )
 from ganaug_ray.data.ingest.source_audit import AuditedSource, Progress, ignore_progress
 from ganaug_ray.data.sources.raw import UNLABELLED
-from ganaug_ray.errors import UserError
+from ganaug_ray.errors import TooManySplits, UserError
 from ganaug_ray.runtime.executors import Executor, map_serially
 
 
@@ -120,10 +121,16 @@ def survey_splits(
 
     Raises:
         UserError: as in ``prepare_dataset``.
+        TooManySplits: one split can be made of the images, or several, but not as many as there are to be.
     """
     configs = [given_splits.resolve_given(config) for config in configs]
     scanned = _scan_source(configs[0], staged, executor, progress)
-    split_columns = [_assign_splits(config, scanned) for config in configs]
+    try:
+        split_columns = [_assign_splits(config, scanned) for config in configs]
+    except UserError as error:
+        if configs[0].split.folds == 1:
+            raise
+        raise TooManySplits(str(error), _count_possible_splits(configs[0], scanned)) from None
     unlabelled_images = _read_unlabelled(configs[0], scanned.value_range, staged, executor, progress)
     issues = visual_issues.find_issues(scanned.usable)
     for config, column in zip(configs, split_columns, strict=True):
@@ -217,7 +224,7 @@ def _list_column(table: pa.Table, name: str) -> list:
     return table.column(name).to_pylist()
 
 
-def _assign_splits(config: DataConfig, scanned: _ScannedSource) -> pa.Array:
+def _assign_splits(config: DataConfig, scanned: _ScannedSource | Survey) -> pa.Array:
     """Return the split of each usable image; the rejected ones may say why there are too few."""
     usable, classes = scanned.usable, scanned.classes
     group_leaders = np.arange(len(usable))
@@ -245,6 +252,30 @@ def _assign_splits(config: DataConfig, scanned: _ScannedSource) -> pa.Array:
         caps = imbalance.count_kept_images(dict(zip(classes, train.tolist(), strict=True)), config.imbalance)
         places = assign(rows, config.split, caps, config.max_val_per_class)
     return pa.array(split.PLACES).take(pa.array(places))
+
+
+def refuse_many_splits(config: DataConfig, survey: Survey) -> None:
+    """Raise TooManySplits if surveyed images cannot be dealt out into all splits that ``config`` is one of."""
+    try:
+        _assign_all_splits(config, survey, config.split.folds)
+    except UserError as error:
+        raise TooManySplits(str(error), _count_possible_splits(config, survey)) from None
+
+
+def _count_possible_splits(config: DataConfig, scanned: _ScannedSource | Survey) -> int:
+    """Count the splits, fewer than there are to be, that can be made of the images; two would give no answer."""
+    for splits in [*range(config.split.folds - 1, 2, -1), 1]:
+        with suppress(UserError):
+            _assign_all_splits(config, scanned, splits)
+            return splits
+    return 0
+
+
+def _assign_all_splits(config: DataConfig, scanned: _ScannedSource | Survey, splits: int) -> None:
+    """Deal the images out into so many splits. Raises UserError where that cannot be."""
+    for fold in range(splits):
+        of_fold = config.split.model_copy(update={"fold": fold, "folds": splits})
+        _assign_splits(config.model_copy(update={"split": of_fold}), scanned)
 
 
 def _find_indices(texts: pa.ChunkedArray, known_texts: Sequence[str]) -> np.ndarray:

@@ -93,7 +93,6 @@ def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val
         sizes,
         config.folds * MIN_ROWS_PER_CLASS,
         f"the test sets of {config.folds} splits need {MIN_ROWS_PER_CLASS} each",
-        "; compare.splits: 1 needs fewer" if min(sizes.values()) >= 3 * MIN_ROWS_PER_CLASS else "",
     )
     places = rows.places.copy()
     settled = _locate_settled_groups(rows)
@@ -289,12 +288,11 @@ def _resolve_cap(cap: ClassCap, name: str) -> int | None:
     return cap[name] if isinstance(cap, Mapping) else cap
 
 
-def _refuse_small_classes(sizes: Mapping[str, int], needed: int, why: str, remedy: str = "") -> None:
+def _refuse_small_classes(sizes: Mapping[str, int], needed: int, why: str) -> None:
     poor = {name: n for name, n in sizes.items() if n < needed}
     if poor:
         name, n = min(poor.items(), key=lambda item: item[1])
         more_classes = f" (and {len(poor) - 1} more classes)" if len(poor) > 1 else ""
         raise UserError(
             f"class {name!r} has {n} usable image{'s' * (n != 1)}{more_classes}; {why}, so at least {needed} a class"
-            + remedy
         )

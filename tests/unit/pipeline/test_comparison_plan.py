@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,18 @@ from PIL import Image
 
 from ganaug_ray import cli
 from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import comparison_plan, dry_run, plan_ladder, run_time
 from ganaug_ray.pipeline.job_facts import JobFacts
+from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.pipeline.run_job import RunOptions, act_on_experiment, open_experiment
+from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.pipeline.training_time import TrainingTime
+from ganaug_ray.runtime.executors import map_serially
 from ganaug_ray.verdict.visible_gain import predict_visible_gain
 
 OPEN_JOB = """
@@ -69,6 +77,61 @@ def test_few_images_are_all_tested(tmp_path: Path, photos: Path, known: None) ->
     assert len(text.splitlines()) <= 22
     assert re.search(r"\ntime +about 35 minutes in all", text)
     assert re.search(r"\n  train +20 minutes +20 classifiers of 5 steps, one after another\n", text)
+
+
+def lay_out_small_class(tmp_path: Path, images: int) -> Path:
+    """Photos of 20 cats and fewer dogs."""
+    rng = np.random.default_rng(2)
+    for name, number in (("cat", 20), ("dog", images)):
+        (tmp_path / "small" / name).mkdir(parents=True)
+        for place in range(number):
+            pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "small" / name / f"{place}.png")
+    return tmp_path / "small"
+
+
+@pytest.mark.parametrize(("images", "splits"), [(10, 5), (9, 4), (7, 3)])
+def test_small_class_lowers_the_plan(tmp_path: Path, images: int, splits: int) -> None:
+    """A dry run plans as many splits as the smallest class has two test images for, and says so."""
+    notices: list[str] = []
+    path = write_job(tmp_path, lay_out_small_class(tmp_path, images))
+    job = comparison_plan.plan_comparison(load_job(path), open_run(tmp_path))
+    fitted = comparison_plan.fit_plan_to_images(job, JobFacts(job), notices.append)
+    assert (fitted.compare.splits, fitted.compare.seeds) == (splits, 2)
+    assert fitted.compare.planned_splits == splits
+    assert len(notices) == (splits < 5)
+    if notices:
+        words = f"{splits} splits with 2 seeds instead of 5 splits: "
+        assert notices[0].startswith(words)
+        assert f"class 'dog' has {images} usable images; the test sets of 5 splits need 2 each" in notices[0]
+
+
+def test_asked_splits_are_refused(tmp_path: Path) -> None:
+    """Splits that the job itself asks for are not changed; the error names a number that is possible, and is."""
+    path = write_job(tmp_path, lay_out_small_class(tmp_path, 9))
+    job = load_job(path, ["compare.splits=5"])
+    with pytest.raises(UserError, match=r"at least 10 a class; compare\.splits=4 is possible"):
+        comparison_plan.fit_plan_to_images(job, JobFacts(job))
+    job = load_job(path, ["compare.splits=4"])
+    assert comparison_plan.fit_plan_to_images(job, JobFacts(job)) == job
+
+
+def test_run_lowers_its_plan_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """A run whose images turn out too few goes on with fewer splits, and keeps that plan."""
+    monkeypatch.setattr(StageContext, "open_executor", lambda context: nullcontext(map_serially))
+    path = write_job(tmp_path, lay_out_small_class(tmp_path, 9))
+    options = RunOptions(str(path), str(tmp_path / "run"))
+    for _ in range(2):
+        terminal = Terminal()
+        experiment = open_experiment(options, load_job(path), terminal)
+        act_on_experiment(Pipeline.prepare_data, experiment, options, terminal)
+    printed = capsys.readouterr().out
+    assert printed.count("4 splits with 2 seeds instead of 5 splits") == 1
+    assert "failed" not in printed
+    assert [DatasetRecord.find(open_run(tmp_path).locate_split(k).dataset) is not None for k in range(5)] == [
+        *[True] * 4, False,
+    ]  # fmt: skip
+    assert load_job(tmp_path / "run" / "job.yaml").compare.splits == 4
 
 
 def test_many_images_need_one_split(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
