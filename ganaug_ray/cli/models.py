@@ -108,7 +108,7 @@ def serve(
     from ganaug_ray.serve import launch
     from ganaug_ray.serve.serve_config import ListenAddress
 
-    if config is not None:
+    if config is not None and not _is_stream(config):
         check_suffix("--config", config, [".yaml", ".yml"])
     where = ListenAddress(host, port, tls_cert, tls_key)
     try:
@@ -129,6 +129,15 @@ def serve(
         )
     except KeyboardInterrupt:
         raise Interrupted("stopped") from None
+
+
+def _is_stream(address: str) -> bool:
+    """Whether a file's address is that of a pipe or a device, such as /dev/stdout, whose name says no format."""
+    from ganaug_ray.addresses import resolve_source
+    from ganaug_ray.core.storage import split_address
+
+    folder, name = split_address(resolve_source(address))
+    return folder.is_stream(name)
 
 
 def export(

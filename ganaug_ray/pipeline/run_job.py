@@ -170,6 +170,7 @@ def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, termin
     """Open the folder of a job, and plan its comparison."""
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.core.output_dir import open_experiment
+    from ganaug_ray.data.sources.listing import SourceListing
     from ganaug_ray.pipeline.comparison_plan import plan_comparison
     from ganaug_ray.pipeline.job_facts import JobFacts
     from ganaug_ray.pipeline.sequential_plan import allow_looks
@@ -177,10 +178,11 @@ def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, termin
     from ganaug_ray.pipeline.split_plan import plan_given
 
     run = Run(open_experiment(path, out, os.environ))
-    job = plan_given(job, run)  # before any fact or plan: images that stay in their splits have one split
+    listing = SourceListing(job.data)
+    job = plan_given(job, run, listing)  # before any fact or plan: images that stay in their splits have one split
     if options.until_clear:
         job = allow_looks(job)  # before the plan: with several looks it sees less
-    facts = JobFacts(job, cpu_only=options.cpu_only)
+    facts = JobFacts(job, cpu_only=options.cpu_only, listing=listing)
     notify = functools.partial(terminal.print_stage_line, "plan", "note")
     with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
         job = plan_comparison(job, run, facts, (lambda text: None) if options.is_described else notify)

@@ -126,15 +126,21 @@ def serve_model(
         feedback=store,
     )
     if config is not None:
-        target, file_name = split_address(resolve_source(config))
-        try:
-            target.create().write_bytes(file_name, serve_config.render_config(settings, where).encode())
-        except OSError as error:
-            raise UserError(f"--config {config}: cannot be written ({error.strerror or error})") from None
-        Terminal().print_stage_line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
+        _write_config(config, serve_config.render_config(settings, where))
         return
     _refuse_taken_port(where)
     _serve_until_interrupted(settings, where, verbose)
+
+
+def _write_config(config: str, text: str) -> None:
+    """Write the configuration of a deployment to a file, or as it is to a stream such as /dev/stdout."""
+    target, file_name = split_address(resolve_source(config))
+    try:
+        target.create().write_bytes(file_name, text.encode())
+    except OSError as error:
+        raise UserError(f"--config {config}: cannot be written ({error.strerror or error})") from None
+    if not target.is_stream(file_name):
+        Terminal().print_stage_line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
 
 
 def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress, verbose: bool) -> None:
