@@ -18,6 +18,7 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.sources import folders, walk
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import comparison_plan, dry_run, plan_ladder, run_time
 from ganaug_ray.pipeline.job_facts import JobFacts
@@ -193,9 +194,14 @@ def test_more_repeats_show_smaller_gains() -> None:
             ["compare.budget_minutes=5"],
             (1, 3),
             [
-                "budget_minutes 5: even the smallest plan, three trainings of each arm, takes about 9 minutes; "
-                "--set classifier.steps=2 --set gan.steps=2 would fit"
+                "5 minutes (compare.budget_minutes): even the smallest plan, three trainings of each arm, takes about "
+                "9 minutes; --set classifier.steps=2 --set gan.steps=2 would fit"
             ],
+        ),
+        (
+            ["compare.budget_minutes=5", "gan.steps=1100"],
+            (1, 3),
+            ["even the smallest", "; give it that time, as no GAN that was measured worked with fewer than 1,000"],
         ),
         (
             ["compare.budget_minutes=5", "compare.visible_gain=0.01"],
@@ -232,6 +238,25 @@ def test_gain_alone_times_nothing(tmp_path: Path, photos: Path, monkeypatch: pyt
     assert (planned.compare.splits, planned.compare.seeds) == (5, 1)
 
 
+@pytest.mark.parametrize("setting", [None, "compare.visible_gain=0.2"])
+def test_source_is_listed_once(
+    setting: str | None, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What decides on the splits, plans the comparison and reads the images is one listing of the source."""
+    listed: list[str] = []
+
+    def walk_and_count(source: str, folder: Folder) -> list[walk.WalkedFile]:
+        listed.append(source)
+        return walk.walk_folder(source, folder)
+
+    monkeypatch.setattr(folders, "walk_folder", walk_and_count)
+    arguments = ["ganaug", "prepare", str(write_job(tmp_path, photos)), "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", [*arguments, *(["--set", setting] if setting else [])])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert listed == [str(photos)]
+
+
 def test_given_test_folder_is_counted(tmp_path: Path, photos: Path) -> None:
     """Where the images come with their splits, those of the test folder are counted, not a share of all."""
     for number, pixels in enumerate(np.random.default_rng(1).integers(0, 256, (24, 40, 40, 3), dtype=np.uint8)):
@@ -264,7 +289,8 @@ def test_budgeted_plan_stands_on_slower_days(
     monkeypatch.setattr(JobFacts, "time", TrainingTime(600.0, 1200.0))
     again = comparison_plan.plan_comparison(load_job(path, ["compare.budget_minutes=40"]), run)
     assert (again.compare.splits, again.compare.seeds) == (5, 2)
-    assert "warning      compare.budget_minutes 40: this plan takes about 5.8 hours" in dry_run.describe_job(again, run)
+    told = dry_run.describe_job(again, run)
+    assert "warning      40 minutes (compare.budget_minutes): this plan takes about 5.8 hours" in told
     other = comparison_plan.plan_comparison(load_job(path, ["compare.budget_minutes=41"]), run)
     assert (other.compare.splits, other.compare.seeds) == (1, 3)
 
@@ -283,11 +309,12 @@ def test_stored_job_keeps_its_plan(tmp_path: Path, photos: Path, known: None) ->
     [
         (
             ["compare.visible_gain=0.01", "compare.seeds=3"],
-            "compare.visible_gain: chooses the splits and seeds, and the job gives compare.seeds; leave out one",
+            "compare.visible_gain: it would choose the splits and seeds, but the job gives compare.seeds; leave out",
         ),
         (
             ["compare.budget_minutes=9", "compare.splits=5"],
-            "compare.budget_minutes: chooses the splits and seeds, and the job gives compare.splits; leave out",
+            "compare.budget_minutes, which --minutes sets: it would choose the splits and seeds, but the job gives "
+            "compare.splits; leave out",
         ),
         (["compare.budget_minutes=0"], "compare.budget_minutes: found 0, expected greater than 0"),
         (["compare.visible_gain=1.0"], "compare.visible_gain: found 1.0, expected less than 1"),

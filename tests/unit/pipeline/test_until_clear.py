@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from ganaug_ray.pipeline import comparison_plan, sequential_plan
 from ganaug_ray.pipeline.missing_trainings import MissingTrainings, count_missing
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.plan_ladder import Plan
+from ganaug_ray.verdict.comparison_books import record_looks
 from ganaug_ray.verdict.verdict import build_verdict
 from tests.conftest import DIGITS, TINY
 from tests.helpers import records
@@ -245,7 +247,7 @@ def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsy
     assert experiment.read_settings().items() >= {"seeds": 2, "looks": 1}.items()
     assert (
         "leave room for 5) until the answer is clear. That is up to 4 more trainings, about 4 minutes "
-        "of training in all. This look counts" in capsys.readouterr().out
+        "of training in all. Going on after a look has a price" in capsys.readouterr().out
     )
 
 
@@ -266,6 +268,18 @@ def test_report_names_the_command(experiment: Run) -> None:
     page = experiment.root.read_bytes("report.html").decode()
     assert "<span>--until-clear</span></code>" in page
     assert "8 more trainings" in page
+
+
+def test_compared_arms_beside_count(experiment: Run, tiny_job: Job, tmp_path: Path, capsys) -> None:
+    """What another experiment compared on the same images is in the verdict, and told on the terminal."""
+    shutil.copytree(str(experiment.root), tmp_path / "runs" / "mine", symlinks=True)
+    run = Run(Folder.from_uri(tmp_path / "runs" / "mine"))
+    (images,) = (run.root / "compared").list_folders()
+    record_looks(Run(Folder.from_uri(tmp_path / "runs" / "other")), images, ["a" * 16], 1, 3, 1)
+    run.root.delete_file("verdict.json")
+    Pipeline(tiny_job, run, Terminal()).compare_arms()
+    assert VerdictRecord.read(run.root).ever_compared == 2
+    assert "2 arms were compared on these images, now or before, so the interval is wider" in capsys.readouterr().out
 
 
 def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:
