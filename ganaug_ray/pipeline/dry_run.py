@@ -95,7 +95,10 @@ def _describe_plan(job: Job, tested_per_split: int, job_facts: JobFacts) -> list
     tested = tested_per_split * compare.splits
     candidates = len(arms.list_candidates(job))
     gain = predict_visible_gain(tested, compare.splits, compare.seeds, looks=compare.looks, arms=candidates)
-    lines = [("plan", comparison_plan.describe_plan(job)), ("visible", describe_visible_gain(tested, gain))]
+    visible = describe_visible_gain(tested, gain)
+    if compare.metric != "accuracy" and gain is not None:
+        visible += f"; {compare.metric}, which decides here, may need a larger one or a smaller one"
+    lines = [("plan", comparison_plan.describe_plan(job)), ("visible", visible)]
     if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts)):
         lines.append(("warning", shortfall))
     return lines

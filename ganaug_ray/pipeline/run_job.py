@@ -99,9 +99,19 @@ def _names_no_job(argument: str) -> bool:
 
     if source_job.is_source(argument):
         return True
-    if not path.exists() and path.suffix not in (".yaml", ".yml"):
-        raise UserError(f"{argument}: there is no such job file, folder or archive")
-    return False
+    if path.exists():
+        return False
+    what = "job file" if path.suffix in (".yaml", ".yml") else "job file, folder or archive"
+    raise UserError(f"{argument}: there is no such {what}{_offer_example(path.stem)}")
+
+
+def _offer_example(name: str) -> str:
+    """Say how to get the example of a name, where there is one."""
+    from ganaug_ray.config.examples import list_examples
+
+    if not any(path.parent.name == "jobs" and path.stem == name for path in list_examples()):
+        return ""
+    return f"; `ganaug examples copy {name}` writes the example of that name"
 
 
 def open_experiment(options: RunOptions, job: Job | None, terminal: Terminal) -> OpenExperiment:

@@ -247,7 +247,7 @@ def _describe_teacher(split: Split) -> str:
 def _describe_gan(gan: synthetic_pools.GanSource) -> str:
     record = GanRecord.read(gan.folder)
     chosen = record.chosen
-    parts = [f"{record.steps} steps, {record.images_seen} images seen"]
+    parts = [f"{record.steps:,} steps, {record.images_seen:,} images seen"]
     if record.ended_early:
         parts.append(record.ended_early)
     restarts = len(gan.folder.read_json("attempts.json")["from_step"]) - 1
