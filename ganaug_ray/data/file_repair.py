@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import random
 import re
 import struct
 import zlib
@@ -12,17 +13,24 @@ from PIL import Image, ImageChops
 from ganaug_ray.data.image_formats import find_format
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_PNG_COLOUR_TYPE_AT = 25  # of the file's bytes, in its first chunk
+_TRANSPARENCY_BYTES = {b"\0": (2,), b"\2": (6,), b"\3": range(1, 257)}  # of tRNS: grey levels, colours, palettes
 # Whoever makes a file of nothing but wrong lengths costs no more than this.
 _MAX_SEARCHES = 4
 _MAX_CANDIDATES = 16  # for a chunk, of each search
 _WEBP_PIXELS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 _WEBP_METADATA_FLAGS = 0x2C  # of VP8X: colour profile, EXIF, XMP
-# All but JFIF's and Adobe's, which say what the colours are.
-_JPEG_METADATA = {0xFE, *range(0xE1, 0xF0)} - {0xEE}
+# JFIF's and Adobe's say what the colours are: their names, and the bytes from their length on.
+_JPEG_COLOURS = {0xE0: (b"JFIF\0", 16), 0xEE: (b"Adobe", 14)}
+_JPEG_METADATA = {0xFE, *range(0xE0, 0xF0)}
+_JPEG_FRAMES = (0xC0, 0xC1, 0xC2)  # markers of those that are not coded arithmetically
+_SEGMENT_START = re.compile(rb"\xff[^\0\xd0-\xd7]")
 _JPEG_END = b"\xff\xd9"
-_JPEG_FILLERS = (b"\x55" * 4096, b"\xaa" * 4096)
+# Bits in the place of those that are missing: all kinds of them, and no marker.
+_JPEG_FILLER = random.Random(0).randbytes(4096).replace(b"\xff", b"\xfe")
 _JPEG_COEFFICIENTS = 64  # of a block
+_MISSING_PIXEL = {127, 128}  # what a decoder makes of each channel of one; inverted it is the lower value
 
 
 def list_repairs(content: bytes) -> Iterator[tuple[bytes, str]]:
@@ -55,6 +63,7 @@ def find_exif(content: bytes) -> bytes | None:
 def _strip_png(content: bytes) -> bytes | None:
     """Keep the chunks that pixels are made from; find the next one where a length is wrong."""
     chunks = [_PNG_SIGNATURE]
+    colour_type = content[_PNG_COLOUR_TYPE_AT : _PNG_COLOUR_TYPE_AT + 1]
     searches = 0
     offset = len(_PNG_SIGNATURE)
     while offset + 12 <= len(content):
@@ -67,7 +76,8 @@ def _strip_png(content: bytes) -> bytes | None:
         if name in _PNG_PIXELS and not is_whole:
             break
         has_right_checksum = is_whole and _has_right_checksum(content, offset)
-        if name in _PNG_PIXELS and (name != b"tRNS" or has_right_checksum):
+        is_transparency = name == b"tRNS" and length in _TRANSPARENCY_BYTES.get(colour_type, ())
+        if name in _PNG_PIXELS or (is_transparency and has_right_checksum):
             chunks.append(content[offset:following])
         # The letters that a wrong length leads to may look like a chunk's name.
         is_lost = not (has_right_checksum or (name in _PNG_PIXELS and is_whole and _begins_chunk(content, following)))
@@ -117,7 +127,8 @@ def _strip_webp(content: bytes) -> bytes | None:
 def _list_jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield (marker, bytes) of each segment; a scan's with the compressed pixels that follow it.
 
-    A metadata segment whose length is wrong ends where the next marker of a table or frame is.
+    A metadata segment whose length is wrong ends where one of its kind does, or where the next marker of a table or
+    frame is.
     """
     offset = 2
     while offset + 2 <= len(content):
@@ -134,22 +145,38 @@ def _list_jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
         if marker == 0xDA:
             next_marker = re.compile(rb"\xff[^\0\xd0-\xd7\xff]").search(content, end)
             end = next_marker.start() if next_marker else len(content)
-        elif marker in _JPEG_METADATA and not re.match(rb"\xff[^\0\xd0-\xd7]", content[end : end + 2]):
-            next_marker = re.compile(rb"\xff(\xdb\0[\x43\x84\xc5]|\xc0\0[\x0b\x11]|\xe0\0\x10JFIF)").search(
-                content, offset + 4
-            )
-            end = next_marker.start() if next_marker else len(content)
+        elif marker in _JPEG_METADATA and not _SEGMENT_START.match(content, end):
+            end = _find_segment_end(content, offset)
         yield marker, content[offset:end]
         offset = end
 
 
+def _find_segment_end(content: bytes, offset: int) -> int:
+    """Find the end of a JPEG file's metadata segment that has a wrong length."""
+    _, usual_bytes = _JPEG_COLOURS.get(content[offset + 1], (b"", 0))
+    if usual_bytes and _SEGMENT_START.match(content, offset + 2 + usual_bytes):
+        return offset + 2 + usual_bytes
+    next_marker = re.compile(rb"\xff(\xdb\0[\x43\x84\xc5]|\xc0\0[\x0b\x11]|\xe0\0\x10JFIF)").search(content, offset + 4)
+    return next_marker.start() if next_marker else len(content)
+
+
 def _strip_jpeg(content: bytes) -> bytes | None:
-    """Drop comments and application segments."""
+    """Drop comments and application segments, but for what says what the colours are."""
     segments = list(_list_jpeg_segments(content))
-    pixel_segments = [segment for marker, segment in segments if marker not in _JPEG_METADATA]
-    if len(pixel_segments) == len(segments):
+    pixel_segments = [
+        _keep_colours(marker, segment) if marker in _JPEG_METADATA else segment for marker, segment in segments
+    ]
+    if pixel_segments == [segment for _, segment in segments]:
         return None
     return content[:2] + b"".join(pixel_segments)
+
+
+def _keep_colours(marker: int, segment: bytes) -> bytes:
+    """Return a metadata segment with its right length if it is JFIF's or Adobe's, and nothing of any other."""
+    name, usual_bytes = _JPEG_COLOURS.get(marker, (b"", 0))
+    if not (name and segment[4:].startswith(name) and len(segment) >= 2 + usual_bytes):
+        return b""
+    return segment[:2] + usual_bytes.to_bytes(2, "big") + segment[4 : 2 + usual_bytes]
 
 
 def _complete_jpeg(content: bytes) -> bytes | None:
@@ -162,17 +189,51 @@ def _complete_jpeg(content: bytes) -> bytes | None:
     try:
         if not _has_all_coefficients(body):
             return None
-        pixels = _decode_jpeg(whole)
-        for filler in _JPEG_FILLERS:
-            if ImageChops.difference(pixels, _decode_jpeg(body + filler + _JPEG_END)).getbbox(alpha_only=False):
-                return None
+        if _depends_on_filler(body, _decode_jpeg(whole)):
+            return None
     except Exception:  # Pillow raises many kinds on damaged bytes
         return None
     return whole
 
 
-def _decode_jpeg(content: bytes) -> Image.Image:
+def lacks_pixels(content: bytes, image: Image.Image, side: int) -> bool:
+    """Whether the pixels of a JPEG file break off, though an end mark follows.
+
+    A decoder makes what is missing mid-grey, or in a progressive file leaves it less sharp. Where the last pixel is of
+    that grey, and in progressive files, bits are put in front of the end mark: of a whole file they change nothing.
+
+    Args:
+        content: of the file.
+        image: decoded from it, as its file has it.
+        side: pixels that it was decoded for, see ``Image.draft``.
+    """
+    last_pixel = image.getpixel((image.width - 1, image.height - 1))
+    is_grey = {*(last_pixel if isinstance(last_pixel, tuple) else (last_pixel,))} <= _MISSING_PIXEL
+    if not (is_grey or image.info.get("progressive")):
+        return False
+    *segments, (last_marker, _) = [(0, b""), *_list_jpeg_segments(content)]
+    if last_marker != 0xD9 or not any(marker in _JPEG_FRAMES for marker, _ in segments):
+        return False
+    body = content[:2] + b"".join(segment for _, segment in segments)
+    try:
+        if not _has_all_coefficients(body):  # what breaks off may not be seen in a smaller image; what follows would be
+            return _depends_on_filler(body, _decode_jpeg(content))
+        return _depends_on_filler(body, image, side)
+    except Exception:  # Pillow raises many kinds, and has decoded the file as it is
+        return False
+
+
+def _depends_on_filler(body: bytes, image: Image.Image, side: int | None = None) -> bool:
+    """Whether bits behind the last scan of a JPEG file without its end mark change the pixels that it has."""
+    other = _decode_jpeg(body + _JPEG_FILLER + _JPEG_END, side)
+    return ImageChops.difference(image, other).getbbox(alpha_only=False) is not None
+
+
+def _decode_jpeg(content: bytes, side: int | None = None) -> Image.Image:
+    """Decode a JPEG file, for an image of ``side`` pixels a side if that is given."""
     image = Image.open(io.BytesIO(content), formats=["JPEG"])
+    if side is not None:
+        image.draft(None, (side, side))
     image.load()
     return image
 
@@ -182,7 +243,7 @@ def _has_all_coefficients(content: bytes) -> bool:
     channels = 0
     complete: set[tuple[int, int]] = set()
     for marker, segment in _list_jpeg_segments(content):
-        if marker in (0xC0, 0xC1, 0xC2):
+        if marker in _JPEG_FRAMES:
             channels = segment[9]
         if marker == 0xDA:
             n = segment[4]

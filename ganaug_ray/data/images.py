@@ -111,9 +111,12 @@ def _decode_file(
         raise UnreadableError("too large", f"more than {max_pixels} pixels")
     if kind == "JPEG2000" and jpeg2000.is_cut_off(content):
         raise UnreadableError("truncated or damaged", "the codestream breaks off")
+    side = max(min_side, ID_SIDE_PX)
     try:
-        image.draft(None, (max(min_side, ID_SIDE_PX),) * 2)  # None keeps the mode
+        image.draft(None, (side, side))  # None keeps the mode
         samples = read_samples(image, content)
+        if kind in ("JPEG", "MPO") and file_repair.lacks_pixels(content, image, side):
+            raise UnreadableError("truncated or damaged", "its pixels break off before its end mark")
         orientation = _read_orientation(image, exif)
         notes = list(list_losses(image, samples))
         if samples is None:

@@ -27,6 +27,7 @@ from ganaug_ray.data.ingest import imbalance, near_duplicates, shard_writer, spl
 from ganaug_ray.data.ingest.scan import Survey, survey_splits
 from ganaug_ray.data.ingest.source_audit import Progress
 from ganaug_ray.data.loading import image_store
+from ganaug_ray.data.sources.listing import SourceListing
 from ganaug_ray.runtime.executors import Executor, map_serially
 
 THUMBNAIL_CHUNK = 8192  # in memory at a time
@@ -46,6 +47,7 @@ def prepare_datasets(
     outs: Sequence[Folder],
     executor: Executor = map_serially,
     progress: Progress = lambda share, words: None,
+    listing: SourceListing | None = None,
 ) -> list[DatasetRecord]:
     """Write the data set of each split of a job, from sources that are read once.
 
@@ -57,6 +59,7 @@ def prepare_datasets(
         outs: the dataset folder of each.
         executor: who does the work.
         progress: called with a share of the work and a few words.
+        listing: of the sources, where they are listed already.
 
     Returns:
         The markers dataset.json.
@@ -72,7 +75,9 @@ def prepare_datasets(
     records = []
     started = time.monotonic()
     try:
-        surveys = survey_splits(configs, staged.create(), executor, lambda share, words: progress(0.8 * share, words))
+        surveys = survey_splits(
+            configs, staged.create(), executor, lambda share, words: progress(0.8 * share, words), listing
+        )
         for number, (config, out, source_survey) in enumerate(zip(configs, outs, surveys, strict=True)):
 
             def report(share: float, words: str, done: int = number) -> None:

@@ -8,7 +8,6 @@ A job that says what the plan is for (AIMS) gets a rung of ``plan_ladder`` inste
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 
 import yaml
@@ -18,7 +17,6 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.compare import CompareConfig
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data import sources
 from ganaug_ray.data.sources.raw import PART_IMAGES
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.job_facts import JobFacts
@@ -100,18 +98,17 @@ def read_stored_compare_config(run: Run) -> CompareConfig | None:
 def _choose_plan(job: Job, facts: JobFacts) -> Plan:
     if any(getattr(job.compare, aim) is not None for aim in AIMS):
         return choose_rung(job, facts)
-    if job.data.count_possible_splits() < SPLITS or has_many_images(job):
+    if job.data.count_possible_splits() < SPLITS or has_many_images(facts):
         return Plan(1, SEEDS_OF_ONE_SPLIT)
     return Plan(SPLITS, SEEDS if job.compare.looks == 1 else SEEDS_OF_FIRST_LOOK)
 
 
-def has_many_images(job: Job) -> bool:
+def has_many_images(facts: JobFacts) -> bool:
     """Say whether the source has more than about MANY_IMAGES images, without reading any.
 
     A part of a source has PART_IMAGES of them at most, and a tar archive, which cannot be listed, is a single part.
     """
-    parts = sources.list_parts(job.data.source, job.data.label_from, job.data.columns)
-    return sum(1 for _ in itertools.islice(parts, MANY_PARTS + 1)) > MANY_PARTS
+    return len(facts.listing.parts) > MANY_PARTS
 
 
 def describe_plan(job: Job) -> str:

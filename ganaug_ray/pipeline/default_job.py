@@ -123,7 +123,7 @@ class _DefaultChoice:
         base = self._base
         if {"splits", "seeds"} & base.compare.model_fields_set or not self._apply(SIZES[-1], LEAST).compared_arms:
             return None
-        if base.data.count_possible_splits() < SPLITS or has_many_images(base):
+        if base.data.count_possible_splits() < SPLITS or has_many_images(self._facts):
             return Plan(1, SEEDS_OF_ONE_SPLIT)
         return Plan(SPLITS, 1)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ganaug_ray.config import Job
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.data import sources
+from ganaug_ray.data.sources.listing import SourceListing
 from ganaug_ray.pipeline.work_left import count_work
 from ganaug_ray.runtime import executors, hardware
 
@@ -40,6 +41,10 @@ class JobFacts:
              steps are not timed again.
         dataset: of the job, where it is prepared: then no image is read.
         cpu_only: whether GPUs are left alone, also where there are some.
+        listing: of the job's sources, where they are listed already.
+
+    Attributes:
+        listing: the same, or a new one.
     """
 
     def __init__(
@@ -48,10 +53,12 @@ class JobFacts:
         known: JobFacts | None = None,
         dataset: DatasetRecord | None = None,
         cpu_only: bool = False,
+        listing: SourceListing | None = None,
     ) -> None:
         self._job = job
         self._known = known
         self._dataset = dataset
+        self.listing: SourceListing = listing or (known.listing if known else SourceListing(job.data))
         self._cpu_only: bool = cpu_only or (known is not None and known._cpu_only)
 
     @cached_property
@@ -62,7 +69,7 @@ class JobFacts:
             return self._known._surveyed
         started = time.monotonic()
         with executors.open_process_pool() as executor:
-            survey = survey_without_storing(self._job.data, executor)
+            survey = survey_without_storing(self._job.data, executor, self.listing)
         return SurveyedSource(survey, time.monotonic() - started)
 
     @property
@@ -134,8 +141,7 @@ class JobFacts:
 
     @cached_property
     def _images(self) -> int:
-        data = self._job.data
-        return sources.count_images(data.source, data.label_from, data.columns)
+        return sources.count_images(self.listing.parts)
 
     def count_tested(self, splits: int) -> int:
         """Count the test images of all splits by the listing of the source; images that come with splits are read.

@@ -160,7 +160,7 @@ class Pipeline:
 
     def prepare_data(self) -> None:
         """Prepare the data set of each split from raw images: dataset/."""
-        preparation_stage.prepare_data(self.context)
+        preparation_stage.prepare_data(self.context, self.facts.listing if self.facts else None)
 
     def choose_augmentation(self) -> None:
         """Choose the augmentation of all arms on validation, where the job leaves it open."""

@@ -7,11 +7,16 @@ from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.progress import Progress
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.wording import format_count, format_range
+from ganaug_ray.data.sources.listing import SourceListing
 from ganaug_ray.pipeline.stage import StageContext
 
 
-def prepare_data(context: StageContext) -> None:
+def prepare_data(context: StageContext, listing: SourceListing | None = None) -> None:
     """Prepare the data set of each split from raw images: dataset/.
+
+    Args:
+        context: of the stage.
+        listing: of the job's sources, where its plan has listed them.
 
     Raises:
         UserError: the first split is there, and others cannot be added to it; or two splits test the same images.
@@ -23,7 +28,7 @@ def prepare_data(context: StageContext) -> None:
         from ganaug_ray.data.ingest.added_splits import refuse_added_splits
 
         refuse_added_splits(context.run.dataset, context.job.data, len(context.splits))
-    _prepare_missing_data(context)
+    _prepare_missing_data(context, listing)
     if len(context.splits) > 1:
         from ganaug_ray.verdict import from_experiment
 
@@ -35,7 +40,7 @@ def prepare_data(context: StageContext) -> None:
         arms.check_classes(name, arm, data.counts["train"], data.rare)
 
 
-def _prepare_missing_data(context: StageContext) -> None:
+def _prepare_missing_data(context: StageContext, listing: SourceListing | None) -> None:
     """Prepare the data sets of the splits that have none, from sources that are read once."""
     missing = [split for split in context.splits if DatasetRecord.find(split.run.dataset) is None]
 
@@ -46,7 +51,7 @@ def _prepare_missing_data(context: StageContext) -> None:
         folders = [split.run.dataset for split in missing]
         progress = Progress(words="listing the sources")
         with context.terminal.show_progress("prepare", progress.read), context.open_executor() as executor:
-            prepare_datasets(configs, folders, executor, progress.update)
+            prepare_datasets(configs, folders, executor, progress.update, listing)
         return {}
 
     def outcome(record: Record) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.source_job import OpenExperiment
 
+PLANNING = "reading the images, and timing some steps of each training"
+
 # Imported where it is needed: the mistakes of a job are told before anything else is loaded.
 
 
@@ -97,9 +99,19 @@ def _names_no_job(argument: str) -> bool:
 
     if source_job.is_source(argument):
         return True
-    if not path.exists() and path.suffix not in (".yaml", ".yml"):
-        raise UserError(f"{argument}: there is no such job file, folder or archive")
-    return False
+    if path.exists():
+        return False
+    what = "job file" if path.suffix in (".yaml", ".yml") else "job file, folder or archive"
+    raise UserError(f"{argument}: there is no such {what}{_offer_example(path.stem)}")
+
+
+def _offer_example(name: str) -> str:
+    """Say how to get the example of a name, where there is one."""
+    from ganaug_ray.config.examples import list_examples
+
+    if not any(path.parent.name == "jobs" and path.stem == name for path in list_examples()):
+        return ""
+    return f"; `ganaug examples copy {name}` writes the example of that name"
 
 
 def open_experiment(options: RunOptions, job: Job | None, terminal: Terminal) -> OpenExperiment:
@@ -158,6 +170,7 @@ def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, termin
     """Open the folder of a job, and plan its comparison."""
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.core.output_dir import open_experiment
+    from ganaug_ray.data.sources.listing import SourceListing
     from ganaug_ray.pipeline.comparison_plan import plan_comparison
     from ganaug_ray.pipeline.job_facts import JobFacts
     from ganaug_ray.pipeline.sequential_plan import allow_looks
@@ -165,12 +178,13 @@ def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, termin
     from ganaug_ray.pipeline.split_plan import plan_given
 
     run = Run(open_experiment(path, out, os.environ))
-    job = plan_given(job, run)  # before any fact or plan: images that stay in their splits have one split
+    listing = SourceListing(job.data)
+    job = plan_given(job, run, listing)  # before any fact or plan: images that stay in their splits have one split
     if options.until_clear:
         job = allow_looks(job)  # before the plan: with several looks it sees less
-    facts = JobFacts(job, cpu_only=options.cpu_only)
+    facts = JobFacts(job, cpu_only=options.cpu_only, listing=listing)
     notify = functools.partial(terminal.print_stage_line, "plan", "note")
-    with terminal.show_progress("plan", lambda: (0.0, "reading the images, and timing some steps of each training")):
+    with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
         job = plan_comparison(job, run, facts, (lambda text: None) if options.is_described else notify)
     return OpenExperiment(job, run, facts)
 

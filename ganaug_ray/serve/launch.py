@@ -98,7 +98,8 @@ def serve_model(
     bounds = serve_config.parse_replicas(replicas)
     serve_config.check_gpus(gpus)
     if config is None:
-        hardware = read_local_hardware()
+        with Terminal().show_progress("serve", lambda: (0.0, "starting")):
+            hardware = read_local_hardware()  # it imports torch
         replica_gpus = serve_config.choose_gpus(gpus, hardware)
         min_replicas, max_replicas = serve_config.choose_replicas(bounds, hardware, cpus, replica_gpus)
     else:  # what a cluster has, its machines know
@@ -125,23 +126,30 @@ def serve_model(
         feedback=store,
     )
     if config is not None:
-        target, file_name = split_address(resolve_source(config))
-        try:
-            target.create().write_bytes(file_name, serve_config.render_config(settings, where).encode())
-        except OSError as error:
-            raise UserError(f"--config {config}: cannot be written ({error.strerror or error})") from None
-        Terminal().print_stage_line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
+        _write_config(config, serve_config.render_config(settings, where))
         return
     _refuse_taken_port(where)
     _serve_until_interrupted(settings, where, verbose)
 
 
+def _write_config(config: str, text: str) -> None:
+    """Write the configuration of a deployment to a file, or as it is to a stream such as /dev/stdout."""
+    target, file_name = split_address(resolve_source(config))
+    try:
+        target.create().write_bytes(file_name, text.encode())
+    except OSError as error:
+        raise UserError(f"--config {config}: cannot be written ({error.strerror or error})") from None
+    if not target.is_stream(file_name):
+        Terminal().print_stage_line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
+
+
 def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress, verbose: bool) -> None:
-    from ganaug_ray.runtime import cluster
     from ganaug_ray.serve import serve_config
 
     terminal = Terminal()
     started = time.monotonic()
+    with terminal.show_progress("serve", lambda: (0.0, "starting Ray")):
+        from ganaug_ray.runtime import cluster  # it imports Ray
     number, path = tempfile.mkstemp(prefix="ganaug-serve-", suffix=".log")
     os.close(number)
     log_file = None if verbose else Path(path)

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ganaug_ray.serve.auth import Keyring
 from ganaug_ray.serve.limits import RequestLimits
-from ganaug_ray.serve.problem_details import ProblemError
+from ganaug_ray.serve.problem_details import ASKED_METHOD, ProblemError
 from ganaug_ray.serve.request_books import RequestBooks
 
 # What is open without a key: the page with its parts, what describes the service, and what watches over it.
@@ -74,7 +74,7 @@ class AccessGate:
 
         if booking is None:
             if scope["method"] == "HEAD":  # answered as GET; the server leaves out the body
-                scope = {**scope, "method": "GET"}
+                scope = {**scope, "method": "GET", ASKED_METHOD: "HEAD"}
             await self._app(scope, receive, send_with_headers)
             return
 

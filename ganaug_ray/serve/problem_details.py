@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 MAX_METHOD_CHARS = 20  # said back
+ASKED_METHOD = "ganaug.asked_method"  # of a scope whose method AccessGate has changed
 RETRY_AFTER_S = "1"  # seconds, from a server that is busy
 
 
@@ -55,10 +56,11 @@ def install_handlers(app: FastAPI) -> None:
         headers = dict(error.headers or {})
         if headers.get("Allow") == "GET":
             headers["Allow"] = "GET, HEAD"  # AccessGate answers HEAD as GET
+        asked = request.scope.get(ASKED_METHOD, request.method)
         taken = headers.get("Allow", "another method").replace(", ", " and ")
         details = {
             404: "there is no such route; /docs lists them",
-            405: f"this route takes {taken}, not {request.method[:MAX_METHOD_CHARS]}",
+            405: f"this route takes {taken}, not {asked[:MAX_METHOD_CHARS]}",
         }
         detail = details.get(error.status_code, HTTPStatus(error.status_code).phrase)
         return ProblemError(error.status_code, detail, headers).to_response(request.url.path)

@@ -1,4 +1,4 @@
-"""Keeps the books of a replica: how many requests are inside, and how many bytes their bodies take."""
+"""Keeps the books of a replica: how many requests are inside, and how many bytes of their bodies have arrived."""
 
 from __future__ import annotations
 
@@ -19,50 +19,52 @@ class RequestBooks:
         self._booked_bytes = 0
 
     def open_booking(self, declared_bytes: int) -> Booking:
-        """Book one more request, and the bytes that it declares; 0 where it declares none, as a chunked one.
+        """Book one more request, and none of its bytes yet: who declares many may send them slowly, or never.
+
+        Args:
+            declared_bytes: of its body; 0 where it declares none, as a chunked one.
 
         Raises:
             ProblemError: the body is too long, or too much is being done already.
         """
+        self._refuse_long_body(declared_bytes)
         if self._requests >= self._limits.waiting:
             raise _describe_overload()
-        self.book_bytes(0, declared_bytes)
         self._requests += 1
-        return Booking(self, declared_bytes)
+        return Booking(self)
 
     def close_booking(self, booked_bytes: int) -> None:
         """Take one request with its bytes out of the books."""
         self._requests -= 1
         self._booked_bytes -= booked_bytes
 
-    def book_bytes(self, booked_bytes: int, body_bytes: int) -> None:
-        """Book for one request as many bytes as its body is now known to have, in place of those booked before.
+    def book_bytes(self, booked_bytes: int, count: int) -> None:
+        """Book for one request, of which ``booked_bytes`` are booked, ``count`` more bytes.
 
         Raises:
-            ProblemError: the body is too long, or too much is being done already; then nothing is booked.
+            ProblemError: the body is too long, or too much is being done already; then none of them is booked.
         """
+        self._refuse_long_body(booked_bytes + count)
+        if self._booked_bytes + count > self._limits.memory:
+            raise _describe_overload()
+        self._booked_bytes += count
+
+    def _refuse_long_body(self, body_bytes: int) -> None:
         if body_bytes > self._limits.bytes:
             raise ProblemError(413, f"the body is longer than {self._limits.bytes} bytes", {"Connection": "close"})
-        booked_by_all = self._booked_bytes + body_bytes - booked_bytes
-        if booked_by_all > self._limits.memory:
-            raise _describe_overload()
-        self._booked_bytes = booked_by_all
 
 
 class Booking:
-    """What one request has booked: the bytes that it declared, or those that have arrived, if these are more."""
+    """What one request has booked: the bytes of its body that have arrived."""
 
-    def __init__(self, books: RequestBooks, declared_bytes: int) -> None:
+    def __init__(self, books: RequestBooks) -> None:
         self._books = books
-        self._booked_bytes = declared_bytes
-        self._arrived_bytes = 0
+        self._booked_bytes = 0
 
     def add_bytes(self, count: int) -> None:
         """Count bytes that have arrived. Raises ProblemError if the body, or all bodies together, become too long."""
-        self._arrived_bytes += count
-        if self._arrived_bytes > self._booked_bytes:
-            self._books.book_bytes(self._booked_bytes, self._arrived_bytes)
-            self._booked_bytes = self._arrived_bytes
+        self._books.book_bytes(self._booked_bytes, count)
+        self._booked_bytes += count
 
     def close(self) -> None:
         """Take the request out of the books."""

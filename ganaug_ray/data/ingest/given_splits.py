@@ -6,18 +6,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ganaug_ray.config import DataConfig
-from ganaug_ray.data import sources
 from ganaug_ray.data.ingest.split import SPLITS
+from ganaug_ray.data.sources.listing import SourceListing
 from ganaug_ray.data.sources.raw import NO_CLASS
 
 KEEPS_SPLITS = "data.split: given keeps them there"
 DEALS_ANEW = "data.split: {given: false} deals the images anew"
 
 
-def resolve_given(config: DataConfig) -> DataConfig:
+def resolve_given(config: DataConfig, listing: SourceListing | None = None) -> DataConfig:
     """Return the settings with ``split.given`` decided: true where the source has labelled folders train and test.
 
     Whoever sets another key of the section split, or an earlier data set, wants the images dealt out.
+
+    Args:
+        config: the settings.
+        listing: of their sources; absent: they are listed here.
 
     Raises:
         UserError: there is no such source.
@@ -26,14 +30,14 @@ def resolve_given(config: DataConfig) -> DataConfig:
         return config
     given = False
     if not config.extends and not config.split.model_fields_set - {"given"}:
-        given = {"train", "test"} <= find_labelled_splits(config)
+        given = {"train", "test"} <= find_labelled_splits(listing or SourceListing(config))
     return config.model_copy(update={"split": config.split.model_copy(update={"given": given})})
 
 
-def find_labelled_splits(config: DataConfig) -> set[str]:
+def find_labelled_splits(listing: SourceListing) -> set[str]:
     """Find the splits in whose folders labelled images lie, without reading any."""
     splits: set[str] = set()
-    for part in sources.list_parts(config.source, config.label_from, config.columns):
+    for part in listing.parts:
         splits |= part.labelled_splits
     return splits - {""}
 

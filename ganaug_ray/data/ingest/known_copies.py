@@ -47,9 +47,8 @@ class Fingerprints:
     def from_images(cls, rows: image_store.LabelledImages) -> Fingerprints:
         """Compute those of images in memory, as they are computed of images that are read from a source."""
         small = [_shrink(image) for image in rows.images]
-        thumbnails = [near_duplicates.make_thumbnail(image).ravel() for image in small]
-        empty = np.zeros((0, near_duplicates.THUMB_BYTES), np.uint8)
-        return cls(rows.ids, near_duplicates.hash_images(small), np.stack(thumbnails) if thumbnails else empty)
+        thumbnails = near_duplicates.make_thumbnails(small).reshape(len(small), near_duplicates.THUMB_BYTES)
+        return cls(rows.ids, near_duplicates.hash_images(small), thumbnails)
 
     @classmethod
     def from_store(cls, folder: Folder) -> Fingerprints:

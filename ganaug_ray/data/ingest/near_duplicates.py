@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ganaug_ray.data import images
+from ganaug_ray.data.image_stack import stack_images
 from ganaug_ray.runtime.executors import Executor, map_serially
 
 HASH_SIDE_PX = 32  # pixels that the hash looks at
@@ -45,15 +46,18 @@ def hash_images(small: Sequence[Image.Image]) -> np.ndarray:
 
     Each bit says whether one of the 8 × 8 lowest frequencies of the grey image is above their median.
     """
-    grey = np.stack([images.to_pixels(image, 1)[:, :, 0] for image in small]).astype(np.float32)
-    low = (_DCT @ grey @ _DCT.T).reshape(len(small), 64)
+    pixels = [images.to_pixels(stack, 1) for stack in stack_images(small)]
+    grey = np.concatenate([np.zeros((0, HASH_SIDE_PX, 1), np.uint8), *pixels]).reshape(-1, HASH_SIDE_PX, HASH_SIDE_PX)
+    low = (_DCT @ grey.astype(np.float32) @ _DCT.T).reshape(len(small), 64)
     median = np.partition(low, 31, axis=1)[:, 31:32]
     return np.packbits(low > median, axis=1).view(np.uint64)[:, 0]
 
 
-def make_thumbnail(small: Image.Image) -> np.ndarray:
-    """Shrink a 32 × 32 image to the thumbnail on which candidates are confirmed, uint8 [16, 16, 3]."""
-    return images.to_pixels(small.reduce(HASH_SIDE_PX // THUMB_SIDE_PX), 3)
+def make_thumbnails(small: Sequence[Image.Image]) -> np.ndarray:
+    """Shrink 32 × 32 images to the thumbnails on which candidates are confirmed, uint8 [N, 16, 16, 3]."""
+    pixels = [images.to_pixels(stack.reduce(HASH_SIDE_PX // THUMB_SIDE_PX), 3) for stack in stack_images(small)]
+    empty = np.zeros((0, THUMB_SIDE_PX, 3), np.uint8)
+    return np.concatenate([empty, *pixels]).reshape(-1, THUMB_SIDE_PX, THUMB_SIDE_PX, 3)
 
 
 THUMB_BYTES = THUMB_SIDE_PX * THUMB_SIDE_PX * 3

@@ -27,6 +27,7 @@ from ganaug_ray.data.ingest import (
     visual_issues,
 )
 from ganaug_ray.data.ingest.source_audit import AuditedSource, Progress, ignore_progress
+from ganaug_ray.data.sources.listing import SourceListing
 from ganaug_ray.data.sources.raw import UNLABELLED
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import Executor, map_serially
@@ -96,9 +97,10 @@ def survey_source(
     staged: Folder,
     executor: Executor = map_serially,
     progress: Progress = ignore_progress,
+    listing: SourceListing | None = None,
 ) -> Survey:
     """Read, decode and audit every image of a source, and assign each usable one to a split, see survey_splits."""
-    return next(survey_splits([config], staged, executor, progress))
+    return next(survey_splits([config], staged, executor, progress, listing))
 
 
 def survey_splits(
@@ -106,6 +108,7 @@ def survey_splits(
     staged: Folder,
     executor: Executor = map_serially,
     progress: Progress = ignore_progress,
+    listing: SourceListing | None = None,
 ) -> Iterator[Survey]:
     """Read, decode and audit every image of a source once, and assign the usable ones to splits in several ways.
 
@@ -114,6 +117,7 @@ def survey_splits(
         staged: an empty folder, where the pixels go.
         executor: who reads.
         progress: as in ``prepare_dataset``.
+        listing: of the source, where it is known.
 
     Yields:
         The survey of each of ``configs``, when all images are assigned in every way.
@@ -121,8 +125,9 @@ def survey_splits(
     Raises:
         UserError: as in ``prepare_dataset``.
     """
-    configs = [given_splits.resolve_given(config) for config in configs]
-    scanned = _scan_source(configs[0], staged, executor, progress)
+    listing = listing or SourceListing(configs[0])
+    configs = [given_splits.resolve_given(config, listing) for config in configs]
+    scanned = _scan_source(configs[0], staged, executor, progress, listing)
     split_columns = [_assign_splits(config, scanned) for config in configs]
     unlabelled_images = _read_unlabelled(configs[0], scanned.value_range, staged, executor, progress)
     issues = visual_issues.find_issues(scanned.usable)
@@ -142,9 +147,11 @@ def survey_splits(
         )
 
 
-def _scan_source(config: DataConfig, staged: Folder, executor: Executor, progress: Progress) -> _ScannedSource:
+def _scan_source(
+    config: DataConfig, staged: Folder, executor: Executor, progress: Progress, listing: SourceListing
+) -> _ScannedSource:
     """Read, decode and audit every image of a source, and find the near-duplicates."""
-    audited = source_audit.audit_in_one_scale(config, staged, executor, progress)
+    audited = source_audit.audit_in_one_scale(config, staged, executor, progress, listing=listing)
     usable, rejected = audited.divide()
     audited = replace(audited, images=rejected)  # all rows of millions of images are held once
     name = source_audit.name_source(config)
@@ -175,10 +182,12 @@ def _scan_source(config: DataConfig, staged: Folder, executor: Executor, progres
     )
 
 
-def survey_without_storing(config: DataConfig, executor: Executor = map_serially) -> Survey:
+def survey_without_storing(
+    config: DataConfig, executor: Executor = map_serially, listing: SourceListing | None = None
+) -> Survey:
     """Survey a source without keeping its pixels, for a dry run."""
     with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
-        return survey_source(config, Folder.from_uri(folder), executor)
+        return survey_source(config, Folder.from_uri(folder), executor, listing=listing)
 
 
 def _read_unlabelled(

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import sources
 from ganaug_ray.data.ingest import audit, exact_duplicates, unlabelled
 from ganaug_ray.data.ingest import value_range as scales
+from ganaug_ray.data.sources.listing import SourceListing
 from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, PartReader
 from ganaug_ray.data.sources.remedies import find_content_remedy
 from ganaug_ray.runtime.executors import Executor
@@ -69,16 +70,17 @@ def audit_in_one_scale(
     progress: Progress = ignore_progress,
     with_labels: bool = True,
     known_range: ValueRange | None = None,
+    listing: SourceListing | None = None,
 ) -> AuditedSource:
     """Audit as ``audit_source``, in the one scale of the data set: known, or found in its samples.
 
-    Without ``with_labels``, all labels are the empty text.
+    Without ``with_labels``, all labels are the empty text. Without ``listing``, the source is listed here.
 
     Raises:
         UserError: the scale cannot be known.
     """
     known = known_range or scales.read_known_range(config)
-    named_parts = _list_named_parts(config, with_labels)
+    named_parts = _list_named_parts(config, with_labels, listing)
     tables = _audit_parts(config, staged, executor, progress, named_parts, known)
     chosen = known or scales.infer_range(pa.concat_tables(tables), name_source(config))
     if chosen and not known:
@@ -96,14 +98,18 @@ def name_source(config: DataConfig) -> str:
     return f"data.source {', '.join(config.source)}"
 
 
-def _list_named_parts(config: DataConfig, with_labels: bool = True) -> list[tuple[str, PartReader]]:
+def _list_named_parts(
+    config: DataConfig, with_labels: bool = True, listing: SourceListing | None = None
+) -> list[tuple[str, PartReader]]:
     """List the parts of the source, each with the name of what it stages."""
-    kind = "labelled" if with_labels else "unlabelled"
-    label_from = config.label_from if with_labels else None
-    parts: Iterable[PartReader] = sources.list_parts(config.source, label_from, config.columns)
-    if not with_labels:
-        parts = [functools.partial(unlabelled.read_without_labels, part) for part in parts]
-    return [(f"{kind}-{number:06d}", part) for number, part in enumerate(parts)]
+    if with_labels:
+        parts = (listing or SourceListing(config)).take_parts()
+        return [(f"labelled-{number:06d}", part) for number, part in enumerate(parts)]
+    bare_parts = sources.list_parts(config.source, None, config.columns)
+    return [
+        (f"unlabelled-{number:06d}", functools.partial(unlabelled.read_without_labels, part))
+        for number, part in enumerate(bare_parts)
+    ]
 
 
 def _audit_parts(

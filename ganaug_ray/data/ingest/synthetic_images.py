@@ -71,7 +71,9 @@ def import_images(
                 reading, staged.create(), executor, progress, known_range=dataset.value_range
             )
             usable, rejected = audited.divide()
-            refusals.refuse_many_rejects(where, config.max_rejected, usable, rejected, audited.passed_over)
+            refusals.refuse_many_rejects(
+                where, config.max_rejected, usable, rejected, audited.passed_over, audited.sidecar
+            )
         except UserError as error:
             raise UserError(str(error).replace("data.source", "augment.images")) from None
         labels = _number_classes(where, usable["label"].to_pylist(), source.classes, dataset.classes)

@@ -1,7 +1,8 @@
 """Finds the one scale of a data set's samples that are wider than 8 bits, signed or floats.
 
 A file of 16 bits may hold 10, 12 or 14; of floats not even that is known. So the samples of the whole data set are
-looked at, and taken for what they fill: at least half of the images must reach beyond a quarter of a scale.
+looked at, and taken for what they fill: at least half of the images must reach beyond a quarter of a scale. Where some
+images seem to have another scale than others, the data set is refused.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,10 @@ from ganaug_ray.errors import UserError
 
 INTEGER_BITS = (8, 10, 12, 14)  # fewer than a file's samples have
 MIN_FILLED_SHARE = 0.25  # of a scale, by half of the images
+# Of the images of a class: so many that end where a narrower scale does seem to have that one.
+MIN_NARROW_SHARE = 0.2
+MIN_NARROW_IMAGES = 4
+MAX_BETWEEN_SHARE = 0.1  # of these: such images as end shortly behind it; more mean that its end is none
 REMEDY = "set data.value_range: [low, high]"
 
 
@@ -63,6 +68,7 @@ def infer_range(records: pa.Table, where: str) -> ValueRange | None:
             reaches_low = low == 0 or np.median(lows) < MIN_FILLED_SHARE * low
             if reaches_high and reaches_low:
                 _refuse_unequal_classes(wide, low, high, where)
+                _refuse_unequal_images(wide, low, high, where)
                 return ValueRange(low=low, high=high, samples=[kind])
             break
     path = wide["path"][int(highs.argmax())].as_py()
@@ -97,6 +103,53 @@ def _has_own_scale(lowest: float, highest: float, low: float, high: float) -> bo
     if low < 0:
         return lowest >= 0
     return highest <= MIN_FILLED_SHARE * high
+
+
+def _refuse_unequal_images(wide: pa.Table, low: float, high: float, where: str) -> None:
+    """Raise an error if some images of a class seem to have another scale than its others."""
+    names = pc.unique(wide["label"].drop_null())
+    codes = pc.fill_null(pc.index_in(wide["label"], names), -1).to_numpy()
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    lows = wide["low"].to_numpy()
+    highs = wide["high"].to_numpy()
+    for number, name in enumerate(names.to_pylist()):
+        rows = order[starts[number] : starts[number + 1]]
+        narrow = _find_narrow_images(lows[rows], highs[rows], low, high)
+        if narrow is None:
+            continue
+        narrow_rows = rows[narrow]
+        path = wide["path"][int(narrow_rows[0])].as_py()
+        class_words = f" of {name}" if name else ""
+        raise UserError(
+            f"{where}: the images{class_words} seem to have several scales: {len(narrow_rows)} of {len(rows)} stay "
+            f"within {lows[narrow_rows].min():.6g} to {highs[narrow_rows].max():.6g} (such as {path}), others reach "
+            f"from {lows[rows].min():.6g} to {highs[rows].max():.6g}, and hardly any end between; bring all images to "
+            f"one scale, or, if they have one, {REMEDY}"
+        )
+
+
+def _find_narrow_images(lows: np.ndarray, highs: np.ndarray, low: float, high: float) -> np.ndarray | None:
+    """Find images that seem to have a narrower scale than the others of their class: bool [N], or None without any.
+
+    Args:
+        lows: of N images the lowest sample.
+        highs: the highest.
+        low: of the scale of all.
+        high: likewise.
+    """
+    least = max(MIN_NARROW_IMAGES, MIN_NARROW_SHARE * len(highs))
+    if low < 0:
+        narrow = lows >= 0
+        return narrow if least <= narrow.sum() < len(lows) else None
+    for bits in INTEGER_BITS if high > 1 else ():
+        end = 2.0**bits - 1
+        narrow = (end / 2 < highs) & (highs <= end)
+        between = (end < highs) & (highs <= 2 * end + 1)
+        is_step = between.sum() <= MAX_BETWEEN_SHARE * narrow.sum()
+        if narrow.sum() >= least and is_step and highs.max() > 2 * end + 1:
+            return highs <= end
+    return None
 
 
 def _list_scales(kind: str, dtypes: Sequence[str], is_signed: bool) -> list[tuple[float, float]]:

@@ -20,7 +20,7 @@ Paths are understood in paths.py and path_matching.py, labels in label_text.py a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from pyarrow.fs import FileType
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import web
+from ganaug_ray.data.sources.bare_tests import ListedSource, set_aside_bare_tests
 from ganaug_ray.data.sources.companions import settle_companion
 from ganaug_ray.data.sources.paths import find_split, name_split, strip_query
 from ganaug_ray.data.sources.raw import PartReader, RawImage, SourcePart
@@ -55,15 +56,22 @@ def list_parts(
     """
     from ganaug_ray.config import ColumnsConfig  # not above: an image file by itself is read without
 
+    listed = []
     for source in sources:
         split = _find_split_of_source(source) if len(sources) > 1 else None
-        for part in _choose_reader(source)(source, label_from, columns or ColumnsConfig()):
-            splits = frozenset(name or split or "" for name in part.labelled_splits)
-            yield SourcePart(functools.partial(_read_part, source, split, part.read), splits, part.images)
+        parts = _choose_reader(source)(source, label_from, columns or ColumnsConfig())
+        listed.append(ListedSource(source, split, parts))
+    if label_from is not None and label_from.regex is None and label_from.csv is None:
+        listed = set_aside_bare_tests(listed)
+    for item in listed:
+        for part in item.parts:
+            splits = frozenset(name or item.split or "" for name in part.labelled_splits)
+            read = functools.partial(_read_part, item.source, item.split, part.read)
+            yield replace(part, read=read, labelled_splits=splits)
 
 
-def count_images(sources: list[str], label_from: LabelFrom | None, columns: ColumnsConfig | None = None) -> int:
-    """Count the images of all sources by their listings; a tar archive, which has none, is read through.
+def count_images(parts: Iterable[SourcePart]) -> int:
+    """Count the images of parts of sources by their listings; a tar archive, which has none, is read through.
 
     Copies and what will turn out unreadable are among them, files beside images are not. No image is decoded.
 
@@ -71,7 +79,7 @@ def count_images(sources: list[str], label_from: LabelFrom | None, columns: Colu
         UserError: as ``list_parts``.
     """
     total = 0
-    for part in list_parts(sources, label_from, columns):
+    for part in parts:
         if part.images is None:
             total += _count_read_images(part)
         else:

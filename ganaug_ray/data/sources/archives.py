@@ -27,6 +27,7 @@ from ganaug_ray.data.sources.raw import (
     Label,
     RawImage,
     SourcePart,
+    collect_classes,
     collect_splits,
     count_images,
     cut_parts,
@@ -60,9 +61,10 @@ def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labelled = [(number, name, labels.find_label(name)) for number, name in sorted(files, key=lambda file: file[1])]
     for part_files in cut_parts(labelled):
-        splits = collect_splits(label for _, _, label in part_files)
+        found_labels = [label for _, _, label in part_files]
         images = count_images((name, label) for _, name, label in part_files)
-        yield SourcePart(functools.partial(_read_zip, source, part_files), splits, images)
+        read = functools.partial(_read_zip, source, part_files)
+        yield SourcePart(read, collect_splits(found_labels), images, collect_classes(found_labels))
 
 
 def _describe_repeated_names(names: Sequence[str]) -> list[str]:
@@ -189,7 +191,9 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
     if remarks := [*remarks, *labels.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labels_by_name = {name: labels.find_label(name) for name in names}
-    yield SourcePart(functools.partial(_read_tar, source, labels_by_name), collect_splits(labels_by_name.values()))
+    found_labels = labels_by_name.values()
+    read = functools.partial(_read_tar, source, labels_by_name)
+    yield SourcePart(read, collect_splits(found_labels), None, collect_classes(found_labels))
 
 
 def _read_tar(source: str, labels: Mapping[str, Label]) -> Iterator[RawImage]:

@@ -47,6 +47,7 @@ class Columns:
             labels are needed.
         split: the column of splits, if there is one.
         other_labels: columns that are as usual for labels, where the choice is not the user's.
+        other_image: a column that fits images about as well as that of images, where the choice is not the user's.
         is_one_hot_guess: whether columns of no usual name are taken for classes.
         has_named_classes: whether a schema names the classes, so that none of their names stands for a missing value.
     """
@@ -55,6 +56,7 @@ class Columns:
     labels: tuple[str, ...]
     split: str | None = None
     other_labels: tuple[str, ...] = ()
+    other_image: str | None = None
     is_one_hot_guess: bool = False
     has_named_classes: bool = False
 
@@ -69,7 +71,18 @@ class Columns:
         return [*self.labels, *([self.split] if self.split else [])]
 
     def describe_choice(self, table: str) -> list[str]:
-        """Say which columns the labels are taken from, where that is a guess."""
+        """Say which columns the images and the labels are taken from, where that is a guess."""
+        return [*self._describe_images(table), *self._describe_labels(table)]
+
+    def _describe_images(self, table: str) -> list[str]:
+        if self.other_image is None:
+            return []
+        return [
+            f"{table}: images are those of column {self.image}, though {self.other_image} fits images too; "
+            f"data.columns: {{image: {self.other_image}}} takes these"
+        ]
+
+    def _describe_labels(self, table: str) -> list[str]:
         if self.is_one_hot_guess:
             named = ", ".join(self.labels[:MAX_NAMED])
             more = f" and {len(self.labels) - MAX_NAMED} more" if len(self.labels) > MAX_NAMED else ""
@@ -140,6 +153,7 @@ def choose_columns(
     by_key = {_make_key(name): name for name in reversed(names)}
     by_exact_name = by_key | {name: name for name in names}  # two may differ in what keys leave out
     image = _choose_named(setting.image, by_exact_name) if setting.image else _choose_column(IMAGE_NAMES, by_key)
+    other_image = None
     candidates = list(dict.fromkeys(by_key[key] for key in map(_make_key, IMAGE_NAMES) if key in by_key))
     candidates = [name for name in candidates if name not in (setting.label or ())]
     encoded_by_key = {_make_key(name): name for name in reversed(encoded) if name not in (setting.label or ())}
@@ -147,12 +161,12 @@ def choose_columns(
     if not setting.image and encoded_image:
         image = encoded_image
     elif not setting.image and list_files and len(candidates) > 1:
-        image = choose_image_column(candidates, sample, list_files(), table)
+        image, other_image = choose_image_column(candidates, sample, list_files(), table)
     split = _choose_split_column(by_key, sample)
     if not with_labels:
         if image is None:
             raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected one called image")
-        return Columns(image, (), split)
+        return Columns(image, (), split, other_image=other_image)
     labels = [_choose_named(label, by_exact_name) for label in setting.label or ()]
     label_names = [name for name in LABEL_NAMES if by_key.get(_make_key(name)) != image]
     if not labels and (usual := _choose_column(label_names, by_key)):
@@ -171,7 +185,9 @@ def choose_columns(
     other_labels = [name for name in other_labels if name not in (image, *chosen)]
     if setting.label:
         other_labels = []
-    return Columns(image, chosen, None if split in chosen else split, tuple(other_labels), is_one_hot_guess)
+    return Columns(
+        image, chosen, None if split in chosen else split, tuple(other_labels), other_image, is_one_hot_guess
+    )
 
 
 def has_usual_columns(names: Iterable[str]) -> bool:

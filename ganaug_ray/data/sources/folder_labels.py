@@ -64,11 +64,7 @@ class FolderLabels:
 
     def describe_bare_tests(self) -> list[str]:
         """Say which folders of test images are taken for such without labels."""
-        return [
-            f"{folder} is not taken for a class, since no other split has a folder of that name and test has no other; "
-            "if it is one, give train such a folder too, and set data.split: {given: false}"
-            for folder in sorted(self._bare_tests)
-        ]
+        return [describe_bare_test(folder) for folder in sorted(self._bare_tests)]
 
     def _find_bare_tests(self) -> set[str]:
         """Find the folders such as test/unknown, where train has classes and all test images lie in no other one."""
@@ -220,6 +216,14 @@ class FolderLabels:
         """Whether another folder beside this one holds a folder of the same name, and is no split."""
         siblings = [sibling for sibling in self._tree.list_siblings(join_path(parent, name)) if not name_split(sibling)]
         return any(below in self._tree.list_children(join_path(parent, sibling)) for sibling in siblings)
+
+
+def describe_bare_test(folder: str) -> str:
+    """Say that a folder of test images is taken for one without labels."""
+    return (
+        f"{folder} is not taken for a class, since no other split has a folder of that name and test has no other; "
+        "if it is one, give train such a folder too, and set data.split: {given: false}"
+    )
 
 
 def _describe_divided(folders: list[str]) -> list[str]:

@@ -19,6 +19,7 @@ from ganaug_ray.data.sources.raw import (
     Label,
     RawImage,
     SourcePart,
+    collect_classes,
     collect_splits,
     count_images,
     cut_parts,
@@ -64,9 +65,10 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     if labels.remarks:
         yield SourcePart(functools.partial(make_remarks, source, labels.remarks), frozenset(), 0)
     for part_files in cut_parts([(file, labels.find_label(file.name)) for file in files]):
-        splits = collect_splits(label for _, label in part_files)
+        found_labels = [label for _, label in part_files]
         images = count_images((file.name, label) for file, label in part_files if not _is_passed_over(file))
-        yield SourcePart(functools.partial(_read_files, source, part_files), splits, images)
+        read = functools.partial(_read_files, source, part_files)
+        yield SourcePart(read, collect_splits(found_labels), images, collect_classes(found_labels))
 
 
 def _is_table(file: WalkedFile) -> bool:

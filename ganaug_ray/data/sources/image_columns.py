@@ -1,22 +1,31 @@
 """Chooses among several columns of a table that are called as usual for images: the one whose cells fit files best."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ganaug_ray.data.sources.paths import is_image_name, normalize_path, strip_query
 from ganaug_ray.errors import UserError
 
 NEARLY_EQUAL = 0.1  # difference of two columns' fits, of 1
 STEM_FIT = 0.5  # of a cell that is a file's name but for the suffix: a row number is that too
+GENERIC_WEIGHT = 0.5  # of the fit of a column called id or name, which may be those of the row
+
+
+class ImageColumn(NamedTuple):
+    """The column of images, and one that fits other images about as well but is called as what has none."""
+
+    name: str
+    other: str | None = None
 
 
 def choose_image_column(
     candidates: Sequence[str], rows: Sequence[Mapping[str, Any]], files: Iterable[str], table: str
-) -> str:
+) -> ImageColumn:
     """Return the column of images.
 
     Where no cell of any column fits a file, it is the first of those whose cells have suffixes of images, or else the
-    first.
+    first. A column called id or name gives way to one of a plainer name, such as image_id, that fits half as well.
 
     Args:
         candidates: columns, the most usual name first.
@@ -31,20 +40,34 @@ def choose_image_column(
     stems = {_get_stem(name) for name in names}
     cells = {column: [_read_path(row.get(column)) for row in rows] for column in candidates}
     fits = {column: _average(_fit(path, names, stems) for path in paths) for column, paths in cells.items()}
-    best = max(candidates, key=fits.__getitem__)
+    weighted = {column: fit * (GENERIC_WEIGHT if _is_generic(column) else 1.0) for column, fit in fits.items()}
+    best = max(candidates, key=weighted.__getitem__)
     if not fits[best]:
         named = {column: _average(float(is_image_name(path)) for path in paths) for column, paths in cells.items()}
-        return next((column for column in candidates if named[column] > 0.5), candidates[0])
-    near = [column for column in candidates if fits[best] - fits[column] <= NEARLY_EQUAL]
-    for other in near[1:]:
-        pairs = zip(cells[near[0]], cells[other], strict=True)
-        for first, second in pairs:
-            if first and second and _get_stem(first) != _get_stem(second):
-                raise UserError(
-                    f"{table}: columns {near[0]} and {other} both fit images, such as {first} and {second} in one row; "
-                    f"choose one with data.columns: {{image: {near[0]}}} or {{image: {other}}}"
-                )
-    return near[0]
+        return ImageColumn(next((column for column in candidates if named[column] > 0.5), candidates[0]))
+    chosen, *near = (column for column in candidates if weighted[best] - weighted[column] <= NEARLY_EQUAL)
+    for other in near:
+        if difference := _find_difference(cells[chosen], cells[other]):
+            raise UserError(
+                f"{table}: columns {chosen} and {other} both fit images, such as {' and '.join(difference)} in one "
+                f"row; choose one with data.columns: {{image: {chosen}}} or {{image: {other}}}"
+            )
+    differing = [column for column in candidates if _find_difference(cells[chosen], cells[column])]
+    fullest = max((column for column in candidates if column not in differing), key=fits.__getitem__)
+    others = (column for column in differing if fits[column] >= fits[chosen] - NEARLY_EQUAL)
+    return ImageColumn(fullest if fits[fullest] > fits[chosen] else chosen, next(others, None))
+
+
+def _is_generic(column: str) -> bool:
+    return re.sub(r"[\s_-]", "", column).lower() in ("id", "name")
+
+
+def _find_difference(cells: Sequence[str], other_cells: Sequence[str]) -> tuple[str, str] | None:
+    """Find a row whose cells in two columns name different files."""
+    pairs = zip(cells, other_cells, strict=True)
+    return next(
+        ((cell, other) for cell, other in pairs if cell and other and _get_stem(cell) != _get_stem(other)), None
+    )
 
 
 def _read_path(cell: Any) -> str:

@@ -96,11 +96,13 @@ class SourcePart:
         read: as above.
         labelled_splits: those in which labelled images of it lie, "" outside any.
         images: how many it has, those that turn out unreadable included; None where only reading tells.
+        classes: that its images have by their paths; none where only reading tells.
     """
 
     read: PartReader
     labelled_splits: frozenset[str] = frozenset({""})
     images: int | None = None
+    classes: frozenset[str] = frozenset()
 
     def __call__(self) -> Iterator[RawImage]:
         """Read the part."""
@@ -130,6 +132,11 @@ def make_image(path: str, label: Label, content: bytes | UnreadableError) -> Raw
 def collect_splits(labels: Iterable[Label]) -> frozenset[str]:
     """Return the splits in which labelled images lie, "" for those outside any."""
     return frozenset(label.split or "" for label in labels if label.name is not None)
+
+
+def collect_classes(labels: Iterable[Label]) -> frozenset[str]:
+    """Return the classes of images."""
+    return frozenset(label.name for label in labels if label.name is not None)
 
 
 def count_images(files: Iterable[tuple[str, Label]]) -> int:

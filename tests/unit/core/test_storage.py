@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -111,6 +112,27 @@ def test_interrupted_write_preserves_old_file(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         Folder.from_uri(tmp_path).write_bytes("picture.png", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("picture.png", b"old")]
+
+
+def test_stream_is_written_not_replaced(tmp_path: Path) -> None:
+    """A pipe, or a link to where standard output goes, is written to and stays what it is."""
+    pipe, link = tmp_path / "pipe", tmp_path / "out.yaml"
+    os.mkfifo(pipe)
+    folder = Folder.from_uri(tmp_path)
+    with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        folder.write_bytes("pipe", b"to the pipe")
+        assert reader.read() == b"to the pipe"
+    log = tmp_path / "log"
+    log.write_bytes(b"before ")
+    link.symlink_to("/dev/stdout")
+    saved = os.dup(1)
+    try:
+        os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 1)
+        folder.write_bytes("out.yaml", b"after")
+    finally:
+        os.dup2(saved, 1)
+    assert (pipe.is_fifo(), link.is_symlink(), log.read_bytes()) == (True, True, b"before after")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "out.yaml", "pipe"]
 
 
 class _FolderAppears:

@@ -71,7 +71,7 @@ def test_files_beside_images_are_passed_over(kind: str, root: Path, monkeypatch:
     assert found.passed_over == {"sidecar file": beside}
     assert sorted(found.rejected["path"].to_pylist()) == sorted(REJECTED)
     assert len(found.usable) == 16
-    assert sources.count_images([source], LabelFrom()) == 16 + len(REJECTED)
+    assert sources.count_images(sources.list_parts([source], LabelFrom())) == 16 + len(REJECTED)
     batches = [batch for part in list_predicted_parts([source]) for batch in read_batches(part)]
     kinds = [kind for batch in batches for kind in batch["kind"].to_pylist()]
     assert (kinds.count(IMAGE), kinds.count(OTHER_FILE)) == (16 + len(REJECTED), beside)

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, features
+from PIL import ExifTags, Image, ImageChops, features
 
 from ganaug_ray.data import images
 from tests.helpers.image_files import encode, exif, insert_chunk, insert_segment, png_chunk, tiff
@@ -234,3 +234,69 @@ def test_lab_colours_are_converted() -> None:
     """A TIFF image in CIELAB is brought to RGB."""
     lab = Image.merge("LAB", [Image.new("L", (32, 32), value) for value in (136, 208, 195)])
     assert np.abs(np.asarray(images.decode(encode(lab, "TIFF")).image)[0, 0].astype(int) - (255, 0, 0)).max() < 12
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 5, 7, 300, 10**6])
+def test_wrong_transparency_costs_no_pixels(length: int, mode: str) -> None:
+    """A PNG whose chunk of transparency is of a length that it cannot have, or says so, is kept without it."""
+    picture = PICTURE.convert(mode)
+    whole = encode(picture, "PNG")
+    expected = np.asarray(images.decode(whole).image)
+    at = whole.index(b"IDAT") - 4
+    fits = length in {"L": [2], "RGB": [6], "P": range(1, 257)}[mode]
+    declared = png_chunk(b"tRNS", b"\1\2\3\4\5\6", length=length)
+    content = [declared] if fits else [declared, png_chunk(b"tRNS", bytes(min(length, 300)))]
+    for chunk in content:
+        assert_kept(whole[:at] + chunk + whole[at:], expected)
+
+
+@pytest.mark.parametrize("kind", ["jfif", "jfif and exif", "adobe"])
+def test_wrong_colour_segment_costs_no_pixels(kind: str) -> None:
+    """A JPEG whose segment that says what its colours are has a wrong length is kept, upright and in its colours."""
+    picture = PICTURE.convert("CMYK") if kind == "adobe" else PICTURE.transpose(Image.Transpose.ROTATE_90)
+    options = {"exif": exif(SIDEWAYS)} if kind == "jfif and exif" else {}
+    whole = encode(picture, "JPEG", quality=95, **options)
+    if kind == "jfif and exif":  # Pillow writes one of them alone
+        whole = insert_segment(whole, 0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")
+    expected = np.asarray(images.decode(whole).image)
+    at = whole.index(b"\xff\xee" if kind == "adobe" else b"\xff\xe0") + 2
+    right = int.from_bytes(whole[at : at + 2], "big")
+    for length in (0, 1, 2, 3, 7, right - 1, right + 1, right + 60, 300, 20_000, 65_535):
+        assert_kept(whole[:at] + length.to_bytes(2, "big") + whole[at + 2 :], expected)
+
+
+def draw_grain(side: int, mode: str) -> Image.Image:
+    grain = np.random.default_rng(0).integers(0, 60, (side, side, 3), np.uint8)
+    return ImageChops.add(NATIVE.resize((side, side)), Image.fromarray(grain)).convert(mode)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("side", [60, 300, 500])
+def test_end_mark_makes_no_whole_jpeg(side: int, mode: str, progressive: bool) -> None:
+    """A JPEG that is cut off is rejected though an end mark follows; a whole one is kept, also if it ends in grey."""
+    picture = draw_grain(side, mode)
+    whole = encode(picture, "JPEG", progressive=progressive)
+    images.decode(whole)
+    for share in (0.4, 0.5, 0.6, 0.8):
+        with pytest.raises(images.UnreadableError, match="truncated or damaged"):
+            images.decode(whole[: int(share * len(whole))].rstrip(b"\xff") + b"\xff\xd9")
+    picture.paste(tuple(128 for _ in picture.getbands()), (side // 2, 0, side, side))
+    images.decode(encode(picture, "JPEG", progressive=progressive))
+
+
+def test_details_that_are_not_seen_may_lack() -> None:
+    """Of a large progressive JPEG, which is decoded smaller, nothing may lack but what that does not show."""
+    whole = encode(draw_grain(1200, "RGB"), "JPEG", progressive=True)
+    expected = np.asarray(images.decode(whole).image).astype(int)
+    assert len(expected) == 150
+    kept = 0
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        try:
+            decoded = images.decode(whole[: int(share * len(whole))].rstrip(b"\xff") + b"\xff\xd9")
+        except images.UnreadableError:
+            continue
+        kept += 1
+        assert np.abs(np.asarray(decoded.image) - expected).max() <= 1
+    assert kept < 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.data import sources as readers
 from ganaug_ray.data.ingest.given_splits import resolve_given
 from ganaug_ray.data.ingest.scan import survey_without_storing as survey
 from ganaug_ray.data.prepare import prepare_dataset
@@ -161,6 +163,36 @@ def test_test_images_without_labels_are_left_out(tmp_path: Path) -> None:
     root = lay_out(tmp_path / "class", *layout, "train/unknown/1.png")
     split = SplitConfig(given=False)
     assert survey(DataConfig(source=[str(root)], split=split)).classes == ["cat", "dog", "unknown"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_source_of_bare_tests_is_left_out(order: int, kind: str, tmp_path: Path) -> None:
+    """Where train and test are two sources, the one folder of the test source is no class either."""
+    root = lay_out(tmp_path, *layout_of("train"), *(f"test/unknown/{i}.png" for i in range(30)))
+    train, test = root / "train", root / "test"
+    if kind == "zip":
+        test = Path(shutil.make_archive(str(test), "zip", test))
+    sources = [str(train), str(test)][::order]
+    found = survey(DataConfig(source=sources))
+    assert found.classes == ["cat", "dog"]
+    assert sum(found.count_images()["test"].values()) > 0
+    assert found.count_rejects() == {"no class": 30}
+    assert {*found.rejected["came_in"].to_pylist()} == {"test"}
+    (remark,) = (remark for remark in found.remarks if remark.startswith(f"{test}/unknown is not taken"))
+    assert "give train such a folder too, and set data.split: {given: false}" in remark
+    (train / "unknown").mkdir()
+    (train / "unknown" / "1.png").write_bytes(png(999))
+    assert survey(DataConfig(source=sources, split=SplitConfig(given=False))).classes == ["cat", "dog", "unknown"]
+
+
+def test_source_of_other_tests_has_classes(tmp_path: Path) -> None:
+    """A test source whose folder train has, or that has several, is one of labelled images, as is one with a table."""
+    train = lay_out(tmp_path / "train", "cat/1.png", "dog/2.png")
+    for number, paths in enumerate([["cat/3.png"], ["owl/3.png", "cow/4.png"]]):
+        test = lay_out(tmp_path / str(number) / "test", *paths)
+        parts = readers.list_parts([str(train), str(test)], LabelFrom())
+        assert {*paths} <= {raw.path for part in parts for raw in part() if raw.label is not None}
 
 
 def test_unlabelled_test_images_can_be_used(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ganaug_ray.config import ColumnsConfig, DataConfig, LabelFrom
 from ganaug_ray.data import images
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.ingest.scan import survey_without_storing
-from ganaug_ray.data.sources import count_images
+from ganaug_ray.data.sources import count_images, list_parts
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.data.sources.raw import REMARK
@@ -93,7 +93,7 @@ def test_masks_are_not_labelled(image: str, mask: str, kind: str, tmp_path: Path
     assert {path: labels[path] for path in paths} == {
         path: "cat" if path.endswith("jpg") else "<sidecar file>" for path in paths
     }
-    assert count_images([str(root)], label_from) == 2
+    assert count_images(list_parts([str(root)], label_from)) == 2
 
 
 def test_masks_that_a_table_names_are_images(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_files_called_as_an_image_are_passed_over(suffix: str, tmp_path: Path) -
         path.with_suffix(suffix).write_bytes(b"\0\0\0\x14ftypqt  ")
     found = survey_without_storing(DataConfig(source=[str(root)]))
     assert (len(found.usable), len(found.rejected), found.passed_over) == (16, 0, {"sidecar file": 16})
-    assert count_images([str(root)], LabelFrom()) == 16
-    assert count_images([str(root)], None) == 16
+    for label_from in (LabelFrom(), None):
+        assert count_images(list_parts([str(root)], label_from)) == 16
 
 
 def test_image_of_unknown_suffix_is_kept(tmp_path: Path) -> None:

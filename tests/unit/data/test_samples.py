@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from PIL import Image
@@ -15,7 +16,8 @@ from ganaug_ray.config import DataConfig, Job, loader
 from ganaug_ray.core.records import DatasetRecord, ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
-from ganaug_ray.data.ingest import scan, shard_writer
+from ganaug_ray.data.ingest import audit, scan, shard_writer
+from ganaug_ray.data.ingest import value_range as scales
 from ganaug_ray.data.ingest.external import read_images
 from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
@@ -253,6 +255,46 @@ def test_classes_of_unequal_scales_are_refused(tmp_path: Path, cat: str, dog: st
     ):
         scan.survey_without_storing(DataConfig(source=[source]))
     assert len(scan.survey_without_storing(DataConfig(source=[source], value_range=fitting)).usable) == 16
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fitting"),
+    [("12 bits", "16 bits", [0, 65535]), ("14 bits", "16 bits", [0, 65535]), ("unit floats", "signed floats", [-1, 1])],
+)
+def test_unequal_scales_in_a_class_are_refused(tmp_path: Path, first: str, second: str, fitting: list[float]) -> None:
+    """Images of one class in two scales are refused, and read once the scale is set."""
+    names = itertools.cycle([first, second])
+    source = pictures(tmp_path / "wide", lambda grey: SCALES[next(names)][0](grey))
+    with pytest.raises(
+        UserError, match=r"images of cat seem to have several scales: 4 of 8 stay within .*; .*set data.value_range: \["
+    ):
+        scan.survey_without_storing(DataConfig(source=[source]))
+    assert len(scan.survey_without_storing(DataConfig(source=[source], value_range=fitting)).usable) == 16
+
+
+@pytest.mark.parametrize(
+    ("highs", "is_refused"),
+    [
+        ([4095] * 4 + [60000] * 8, True),
+        ([255] * 4 + [60000] * 8, True),
+        ([4095] * 3 + [60000] * 8, False),  # a few dark ones
+        ([4095] * 4 + [60000] * 20, False),
+        ([3000 * 1.2**step for step in range(17)] + [60000] * 8, False),  # every brightness there is
+        ([4095] * 4 + [5000] * 4 + [60000] * 12, False),
+    ],
+)
+def test_dark_images_are_no_other_scale(highs: list[float], is_refused: bool) -> None:
+    """Images seem to have a narrower scale where many end with it, and hardly any shortly behind it."""
+    rows = [
+        {"path": f"{number}.png", "label": "cat", "reason": None, "dtype": "uint16", "low": 0.0, "high": float(high)}
+        for number, high in enumerate(highs)
+    ]
+    records = pa.Table.from_pylist(rows, audit.RECORD_SCHEMA)
+    if is_refused:
+        with pytest.raises(UserError, match="several scales"):
+            scales.infer_range(records, "data.source x")
+    else:
+        assert scales.infer_range(records, "data.source x") == ValueRange(low=0, high=65535, samples=["integer"])
 
 
 def test_set_range_survives_the_job_file(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_saved_splits_are_read_with_class_names(tmp_path: Path) -> None:
     (tmp_path / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
     (tmp_path / "train" / "cache-0123456789abcdef.arrow").write_bytes(b"no stream")
     found = [raw for raw in read(tmp_path) if raw.label]
-    assert len(found) == 48 == count_images([str(tmp_path)], LabelFrom())
+    assert len(found) == 48 == count_images(list_parts([str(tmp_path)], LabelFrom()))
     assert {raw.split for raw in found} == {"train", "test"}
     by_split = {split: [raw for raw in found if raw.split == split] for split in ("train", "test")}
     assert [raw.label for raw in by_split["test"]] == CLASSES * 8

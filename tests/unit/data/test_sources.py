@@ -100,7 +100,8 @@ def test_every_source_kind_reads_alike(kind: str, tmp_path: Path) -> None:
 def test_images_are_counted_before_reading(kind: str, tmp_path: Path) -> None:
     """The images of every kind of source can be counted, of all but tar without reading one."""
     source = str(MAKERS[kind](tmp_path))
-    assert sources.count_images([source, "sklearn:digits"], LabelFrom()) == 8 + len(read("sklearn:digits"))
+    counted = sources.count_images(sources.list_parts([source, "sklearn:digits"], LabelFrom()))
+    assert counted == 8 + len(read("sklearn:digits"))
     counts = {part.images for part in sources.list_parts([source], LabelFrom())}
     assert counts == ({None} if kind in ("tar", "tgz") else {8})
 

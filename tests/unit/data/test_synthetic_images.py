@@ -64,6 +64,16 @@ def test_unknown_class_is_named(
         read(tiny_job, digits, tmp_path / "out", source=str(made), classes=classes)
 
 
+def test_arrays_get_their_advice(tiny_job: Job, digits: Folder, tmp_path: Path) -> None:
+    """A folder of arrays is refused with what to do about them, as it is as data.source."""
+    (tmp_path / "arrays" / "1").mkdir(parents=True)
+    np.save(tmp_path / "arrays" / "1" / "a.npy", np.zeros((8, 8)))
+    with pytest.raises(
+        UserError, match=r"augment\.images .*1/a\.npy: holds arrays, which are not read; save each image"
+    ):
+        read(tiny_job, digits, tmp_path / "out", source=str(tmp_path / "arrays"))
+
+
 def test_missing_source_names_the_setting(tiny_job: Job, digits: Folder, tmp_path: Path) -> None:
     """A source that is not there is refused under the name of its own setting."""
     with pytest.raises(UserError, match=r"augment\.images .*nowhere"):

@@ -58,6 +58,31 @@ def test_two_columns_of_images_are_refused(suffix: str, tmp_path: Path) -> None:
     assert read_labels(table, image="image")["9.png"] == "cat"
 
 
+@pytest.mark.parametrize("suffix", ["", ".png"])
+@pytest.mark.parametrize("generic", ["id", "name"])
+def test_image_id_goes_before_id(suffix: str, generic: str, tmp_path: Path) -> None:
+    """Where an id of the row fits images too, those of image_id are taken, and the setting for the others is told."""
+    rows = [f"{number * 7 % 41}{suffix},{number}{suffix},{label(number)}" for number in NUMBERS]
+    table = write_table(tmp_path, f"{generic},image_id,label", *rows)
+    expected = {f"{number}.png": label(number) for number in NUMBERS}
+    assert read_both(table) == [expected, expected]
+    remark = (
+        f"t.csv: images are those of column image_id, though {generic} fits images too; "
+        f"data.columns: {{image: {generic}}} takes these"
+    )
+    assert list_remarks(table) == list_remarks(tmp_path, LabelFrom(csv=str(table))) == [remark]
+    others = {f"{number * 7 % 41}.png": label(number) for number in NUMBERS}
+    assert read_labels(table, image=generic) == others
+
+
+def test_equal_ids_are_no_choice(tmp_path: Path) -> None:
+    """Where image_id and id name the same images the column that has more of them is taken, and nothing is told."""
+    rows = [f"{number},{number if number > 3 else ''},{label(number)}" for number in NUMBERS]
+    table = write_table(tmp_path, "id,image_id,label", *rows)
+    assert read_labels(table) == {f"{number}.png": label(number) for number in NUMBERS}
+    assert list_remarks(table) == []
+
+
 def test_id_beside_another_name_is_an_image(tmp_path: Path) -> None:
     """An id that fits files is that of images, whatever names stand beside it."""
     rows = [f"{number},IMG_{number + 100}.jpg,{label(number)}" for number in NUMBERS]

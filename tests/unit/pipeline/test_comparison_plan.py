@@ -15,6 +15,7 @@ from ganaug_ray import cli
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.sources import folders, walk
 from ganaug_ray.pipeline import comparison_plan, dry_run, plan_ladder, run_time
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.training_time import TrainingTime
@@ -172,6 +173,25 @@ def test_gain_alone_times_nothing(tmp_path: Path, photos: Path, monkeypatch: pyt
     job = load_job(write_job(tmp_path, photos), ["compare.visible_gain=0.2"])
     planned = comparison_plan.plan_comparison(job, open_run(tmp_path))
     assert (planned.compare.splits, planned.compare.seeds) == (5, 1)
+
+
+@pytest.mark.parametrize("setting", [None, "compare.visible_gain=0.2"])
+def test_source_is_listed_once(
+    setting: str | None, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What decides on the splits, plans the comparison and reads the images is one listing of the source."""
+    listed: list[str] = []
+
+    def walk_and_count(source: str, folder: Folder) -> list[walk.WalkedFile]:
+        listed.append(source)
+        return walk.walk_folder(source, folder)
+
+    monkeypatch.setattr(folders, "walk_folder", walk_and_count)
+    arguments = ["ganaug", "prepare", str(write_job(tmp_path, photos)), "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", [*arguments, *(["--set", setting] if setting else [])])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert listed == [str(photos)]
 
 
 def test_given_test_folder_is_counted(tmp_path: Path, photos: Path) -> None:

@@ -283,5 +283,8 @@ def test_misspelt_images_are_named() -> None:
         CliRunner().invoke(cli.app, ["run", "pest/"], catch_exceptions=False)
     with pytest.raises(UserError, match=r"mine\.yaml: there is no such job file"):
         CliRunner().invoke(cli.app, ["run", "mine.yaml"], catch_exceptions=False)
+    for name in ("partner", "partner.yaml"):
+        with pytest.raises(UserError, match="`ganaug examples copy partner` writes the example of that name"):
+            CliRunner().invoke(cli.app, ["run", name], catch_exceptions=False)
     with pytest.raises(UserError, match="--minutes: found 0, expected more than 0"):
         CliRunner().invoke(cli.app, ["run", ".", "--minutes", "0"], catch_exceptions=False)

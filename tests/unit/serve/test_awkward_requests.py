@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import io
@@ -15,6 +16,7 @@ import pytest
 import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from ganaug_ray.serve import app
 from ganaug_ray.serve.service import Service
@@ -151,6 +153,22 @@ def test_other_methods_are_told_the_right_one(client: TestClient, method: str, p
     """A route that takes another method says which; curl -T sends PUT."""
     answer = client.request(method, path, content=b"x")
     assert (answer.status_code, answer.json()["detail"]) == (405, says)
+
+
+def test_head_is_named_where_it_is_refused(service: Service) -> None:
+    """A route that takes POST alone says to HEAD, which is answered as GET is, that it does not take HEAD."""
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "HEAD", "path": "/v1/predict", "query_string": b"", "headers": []}
+    asyncio.run(app.build_application(service, [])(scope, receive, send))
+    assert messages[0]["status"] == 405
+    assert b"this route takes POST, not HEAD" in messages[1]["body"]
 
 
 def test_empty_encoding_is_none(client: TestClient) -> None:

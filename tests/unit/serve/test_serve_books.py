@@ -38,12 +38,12 @@ class Meeting:
     """Lets nobody on before all have come; who is refused has come too."""
 
     def __init__(self, size: int) -> None:
-        self._missing = size
+        self.missing = size
         self._all_came = asyncio.Event()
 
     def come(self) -> None:
-        self._missing -= 1
-        if self._missing == 0:
+        self.missing -= 1
+        if self.missing == 0:
             self._all_came.set()
 
     async def wait(self) -> None:
@@ -51,9 +51,16 @@ class Meeting:
 
 
 async def post(
-    gate: AccessGate, chunks: Sequence[bytes], meeting: Meeting | None = None, breaks_off: bool = False
+    gate: AccessGate,
+    chunks: Sequence[bytes],
+    meeting: Meeting | None = None,
+    breaks_off: bool = False,
+    declared_bytes: int | None = None,
 ) -> int:
-    """Post a body in chunks, without Content-Length; all callers of a meeting have sent the first before the second."""
+    """Post a body in chunks; all callers of a meeting have sent the first before the second.
+
+    Without ``declared_bytes`` there is no Content-Length.
+    """
     sent = 0
     statuses: list[int] = []
 
@@ -73,7 +80,8 @@ async def post(
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "query_string": b"", "headers": []}
+    headers = [] if declared_bytes is None else [(b"content-length", str(declared_bytes).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/v1/predict", "query_string": b"", "headers": headers}
     await gate(scope, receive, send)
     if meeting and sent < 2:
         meeting.come()
@@ -105,6 +113,28 @@ def test_chunked_bodies_keep_within_memory(service: Service) -> None:
     assert set(statuses) == {200, 429}
     assert 1 <= statuses.count(200) <= room_for + 2
     assert asyncio.run(post(gate, [IMAGE])) == 200, "the books are closed"
+
+
+def test_declared_bytes_take_no_room(service: Service) -> None:
+    """Callers that declare the longest body and send none of it yet keep nobody else from being answered."""
+    gate = build_gate(service, memory=len(IMAGE), bytes=len(IMAGE))
+
+    async def drive() -> tuple[int, list[int]]:
+        meeting = Meeting(CALLERS + 1)
+        slow = [
+            asyncio.create_task(post(gate, [b"", IMAGE[:100]], meeting, declared_bytes=len(IMAGE)))
+            for _ in range(CALLERS)
+        ]
+        while meeting.missing > 1:  # until each of them is inside, and waits
+            await asyncio.sleep(0)
+        status = await post(gate, [IMAGE], declared_bytes=len(IMAGE))
+        meeting.come()
+        return status, await asyncio.gather(*slow)
+
+    status, slow_statuses = asyncio.run(drive())
+    assert status == 200
+    assert 429 not in slow_statuses
+    assert asyncio.run(post(gate, [IMAGE], declared_bytes=len(IMAGE))) == 200, "the books are closed"
 
 
 def test_books_are_closed_however_request_ends(service: Service) -> None:

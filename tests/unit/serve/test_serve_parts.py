@@ -19,6 +19,7 @@ import ray
 import yaml
 from ray import cloudpickle
 
+from ganaug_ray import cli
 from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
@@ -350,6 +351,19 @@ def test_serve_config_is_valid_without_key(
     assert told["tls"]
     assert not told["alone"]
     assert f"serve deploy {out}" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_serve_config_goes_to_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With --config /dev/stdout the file is printed, and nothing else."""
+    monkeypatch.setattr("os.environ", os.environ.copy())
+    monkeypatch.setattr(sys, "argv", ["ganaug", "serve", str(tmp_path / "pets"), "--config", "/dev/stdout"])
+    promote(Folder.from_uri(tmp_path / "pets"), 0)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert list(yaml.safe_load(capfd.readouterr().out)) == ["proxy_location", "http_options", "applications"]
 
 
 def test_replica_range_is_parsed_or_refused() -> None:
