@@ -36,17 +36,17 @@ class TrainingBudget:
     @property
     def summary(self) -> str:
         """The length of the training in one line."""
-        steps = format_count(f"{self.steps:,}", "generator step")
-        images = format_count(f"{self.images_seen:,}", "image")
-        return f"{steps}, {images} seen ({format_count(f'{self.epochs:,.0f}', 'epoch')})"
+        steps = format_count(self.steps, "generator step")
+        images = format_count(self.images_seen, "image")
+        return f"{steps}, {images} seen ({format_count(self.epochs, 'epoch')})"
 
     @property
     def warning(self) -> str | None:
         """Why the training may be too short and what would suffice; None if it is long enough or untested."""
         if self.needed_images is None or self.images_seen >= self.needed_images:
             return None
-        needed = f"every data set that we tried needed {self.needed_images:,} images or more"
-        return f"too few for good samples: {needed}; {self.advice}"
+        needed = f"in our measurements none were good with fewer than {self.needed_images:,} images seen"
+        return f"too short for good samples: {needed}; {self.advice}"
 
 
 def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:

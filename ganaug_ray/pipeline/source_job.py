@@ -97,10 +97,7 @@ def choose_source_job(
         job = fit_plan_to_images(chosen.job, chosen.facts, notify)
         time = chosen.facts.estimate(job)
     if not job.about:
-        images = chosen.facts.images
-        total = sum(map(images.count, images.counts))
-        about = f"{name_source(source)}: {total} images of {images.classes} classes"
-        job = job.model_copy(update={"about": about})
+        job = job.model_copy(update={"about": f"do synthetic images of {name_source(source)} help?"})
     for key, reason in chosen.reasons.items():
         terminal.print_stage_line("plan", "note", f"{key}: {reason}")
     reasons = dict(chosen.reasons)

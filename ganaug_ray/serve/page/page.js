@@ -68,7 +68,7 @@ async function classify(file) {
     offerFeedback(article, file, found);
   } catch (error) {
     inside(".label").textContent = "No answer";
-    inside(".took").textContent = error.message;
+    inside(".took").textContent = error.status === 401 ? "No key was given, or a wrong one." : error.message;
     inside(".took").classList.add("failed");
     if (error.status === 401) {
       notice("This server needs an API key: type it above, then choose the image again.");
@@ -109,7 +109,7 @@ async function describe() {
   try {
     card = await (await ask("v1/model")).json();
   } catch (error) {
-    if (error.status !== 401) notice(error.message);
+    notice(error.status === 401 ? "This server needs an API key: type it above." : error.message);
     return;
   }
   document.title = find("name").textContent = card.name;

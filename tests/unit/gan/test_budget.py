@@ -13,7 +13,9 @@ def test_short_training_warns_with_sufficient_epochs() -> None:
     found = training_budget.compute_budget(GanConfig(epochs=40, batch_size=64), 32, 1000)
     assert found.summary == "625 generator steps, 40,000 images seen (40 epochs)"
     assert found.warning is not None
-    assert found.warning.startswith(f"too few for good samples: every data set that we tried needed {NEEDED:,} images")
+    assert found.warning.startswith(
+        f"too short for good samples: in our measurements none were good with fewer than {NEEDED:,} images seen"
+    )
     enough = -(-NEEDED // 1000)
     assert f"gan.epochs={enough} or more" in found.warning
     assert training_budget.compute_budget(GanConfig(epochs=enough, batch_size=64), 32, 1000).warning is None
