@@ -88,7 +88,8 @@ class ArmKind(ABC):
             pool = strategies.plan_pool_counts(counts, arm)
             per_class = " to ".join(str(n) for n in sorted({min(pool.values()), max(pool.values())}))
             classes = format_count(len(pool), "class", "classes")
-            parts.append(f"{sum(pool.values())} images of {classes}, {per_class} each")
+            stored = f"{sum(pool.values())} images of {classes}, {per_class} each"
+            parts.append(stored if arm.classes == "all" else f"stored are {stored}")
         return parts
 
 

@@ -204,11 +204,13 @@ def search(
     from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.config.examples import find_example
     from ganaug_ray.config.loader import load_job
-    from ganaug_ray.search import driver
+    from ganaug_ray.core.console import Terminal
 
     if write is not None:
         check_suffix("--write", str(write), [".yaml", ".yml"])
     loaded = load_job(job, set_ or [], check_network)
+    with Terminal().show_progress("search", lambda: (0.0, "starting")):
+        from ganaug_ray.search import driver  # it imports torch
     driver.check_kind(kind)
     checked_space = driver.check_space(kind, space or find_example(kind), loaded, write)  # before anything is written
     options = RunOptions(str(job), out, tuple(set_ or ()), verbose=verbose, cpu_only=cpu)
@@ -228,16 +230,18 @@ def _export_images(address: str, counts: list[str], png: str | None, seed: int) 
     from ganaug_ray.core.progress import Progress
     from ganaug_ray.core.records import GanRecord
     from ganaug_ray.core.storage import Folder
-    from ganaug_ray.gan import png_export
-    from ganaug_ray.gan.sampler import Generator
 
-    folder = png_export.find_gan_folder(address)
-    generator = Generator.load(folder)
+    terminal = Terminal()
+    with terminal.show_progress("generate", lambda: (0.0, "loading the generator")):
+        from ganaug_ray.gan import png_export
+        from ganaug_ray.gan.sampler import Generator
+
+        folder = png_export.find_gan_folder(address)
+        generator = Generator.load(folder)
     counts_by_class = png_export.parse_counts(counts, generator.classes)
     if png is None:
         raise UserError("--png: name the folder that the images are to go to")
     out = Folder.from_uri(png)
-    terminal = Terminal()
     started = time.monotonic()
     total = sum(counts_by_class.values())
     progress = Progress(words=f"0 of {total} images")

@@ -48,10 +48,11 @@ def explain(
 def _list_examples(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
-    from ganaug_ray.config.examples import KINDS, list_examples, read_about
+    from ganaug_ray.config.examples import KINDS, list_examples, needs_data, read_about
 
     for path in list_examples():
-        print(f"{path.stem:<16} {KINDS[path.parent.name]:<6} {read_about(path)}")
+        needed = " (images in $GANAUG_DATA)" if needs_data(path) else ""
+        print(f"{path.stem:<16} {KINDS[path.parent.name]:<6} {read_about(path)}{needed}")
 
 
 @examples.command("copy")

@@ -148,7 +148,6 @@ def export(
 ) -> None:
     """Write a trained classifier as an ONNX file, checked to give the same outputs."""
     from ganaug_ray.addresses import resolve_source
-    from ganaug_ray.classify.onnx_export import export_onnx
     from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.console import Terminal
@@ -158,9 +157,13 @@ def export(
     started = time.monotonic()
     folder = model_registry.resolve_model(resolve_source(model))
     path = str(folder / "model.onnx") if out is None else resolve_source(out)
-    difference = export_onnx(folder, path)
+    terminal = Terminal()
+    with terminal.show_progress("export", lambda: (0.0, "writing the network, and checking its answers")):
+        from ganaug_ray.classify.onnx_export import export_onnx
+
+        difference = export_onnx(folder, path)
     text = f"{path}; its logits are the model's to within {difference:.1g}"
-    Terminal().print_stage_line("export", "done", text, time.monotonic() - started)
+    terminal.print_stage_line("export", "done", text, time.monotonic() - started)
 
 
 def share(
@@ -172,17 +175,19 @@ def share(
 ) -> None:
     """Write a pack of an experiment's generator that another site can use without seeing an image."""
     from ganaug_ray.addresses import resolve_source
-    from ganaug_ray.augment import generator_pack
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.core.storage import Folder
 
     started = time.monotonic()
     experiment = Run(Folder.from_uri(resolve_source(run)))
-    pack = generator_pack.write_pack(
-        experiment, Folder.from_uri(resolve_source(out)), experiment.read_about(), classifier
-    )
     terminal = Terminal()
+    with terminal.show_progress("share", lambda: (0.0, "hashing the images that the generator has seen")):
+        from ganaug_ray.augment import generator_pack
+
+        pack = generator_pack.write_pack(
+            experiment, Folder.from_uri(resolve_source(out)), experiment.read_about(), classifier
+        )
     if pack.memorization.verdict != "does not copy":
         terminal.print_stage_line("share", "note", f"copying test: {pack.memorization.verdict}")
     text = (

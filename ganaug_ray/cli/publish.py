@@ -25,10 +25,12 @@ def publish(
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.pipeline.experiments import open_found_experiment
-    from ganaug_ray.report import publication
 
     started = time.monotonic()
     experiment = open_found_experiment(run, open_home()).run
+    terminal = Terminal()
+    with terminal.show_progress("publish", lambda: (0.0, "starting")):
+        from ganaug_ray.report import publication  # it imports torch
     repo = target.removeprefix(publication.HUB_PREFIX) if target.startswith(publication.HUB_PREFIX) else None
     if repo is not None and not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", repo):
         raise UserError(f"{target}: expected hf:OWNER/NAME, or a folder")
@@ -37,10 +39,9 @@ def publish(
         raise UserError(f"{run}: is not on this machine; publish it to a local folder first, and push that")
     name = repo.rpartition("/")[2] if repo else experiment.root.name
     files = publication.write_publication(experiment, out, name)
-    terminal = Terminal()
     terminal.print_stage_line("publish", "done", f"{out}: {', '.join(files)}", time.monotonic() - started)
     if repo is not None and out.local_path is not None:
-        with terminal.show_activity(f"pushing to {repo}"):
+        with terminal.show_progress("publish", lambda: (0.0, f"pushing to {repo}")):
             url = publication.push_publication(out.local_path, repo)
         terminal.print_stage_line("publish", "done", f"{url}: a private repository until you change that")
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganaug_ray.errors import Interrupted, UserError
-from ganaug_ray.pipeline.run_job import RunOptions, read_given_job
+from ganaug_ray.pipeline.run_job import PLANNING, RunOptions, read_given_job
 
 if TYPE_CHECKING:
+    from ganaug_ray.core.console import Terminal
     from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.source_job import OpenExperiment
 
@@ -28,7 +29,7 @@ def run_action(action: Callable[[Pipeline], None], options: RunOptions) -> None:
     terminal = Terminal()
     experiment = open_experiment(options, job, terminal)
     if options.is_described:
-        _describe(experiment, options)
+        _describe(experiment, options, terminal)
         return
     try:
         act_on_experiment(action, experiment, options, terminal)
@@ -36,7 +37,7 @@ def run_action(action: Callable[[Pipeline], None], options: RunOptions) -> None:
         raise Interrupted("interrupted; the same command goes on from here") from None
 
 
-def _describe(experiment: OpenExperiment, options: RunOptions) -> None:
+def _describe(experiment: OpenExperiment, options: RunOptions, terminal: Terminal) -> None:
     """Print the settings of a job, or what a run of it would do, or both."""
     job = experiment.job
     if options.settings:
@@ -44,10 +45,13 @@ def _describe(experiment: OpenExperiment, options: RunOptions) -> None:
 
         print(dump_job(job))
     if options.dry_run:
-        from ganaug_ray.pipeline.dry_run import describe_job
+        from ganaug_ray.pipeline.dry_run import LABEL_WIDTH, describe_job
         from ganaug_ray.pipeline.job_facts import JobFacts
 
-        print(describe_job(job, experiment.run, experiment.facts or JobFacts(job, cpu_only=options.cpu_only)))
+        facts = experiment.facts or JobFacts(job, cpu_only=options.cpu_only)
+        with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
+            text = describe_job(job, experiment.run, facts)
+        terminal.print_labelled_lines(text, LABEL_WIDTH + 1)
 
 
 def write_job_file(source: str, out: Path | None, overrides: list[str], minutes: float | None) -> None:

@@ -49,6 +49,7 @@ def show(
     ] = False,
 ) -> None:
     """Print the answer of an experiment, and where its page, its figures and its model are."""
+    from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.records import DatasetRecord
     from ganaug_ray.pipeline.experiments import PAGE, collect_figures, open_found_experiment
     from ganaug_ray.tracking import follow, live_page
@@ -71,7 +72,8 @@ def show(
             lines.append((label, str(root / name)))
     if follow.TENSORBOARD_FOLDER in root.list_folders():
         lines.append(("tensorboard", follow.format_command(root)))
-    print("\n".join(f"{label:<{LABEL_WIDTH}} {text}" for label, text in lines))
+    text = "\n".join(f"{label:<{LABEL_WIDTH}} {text}" for label, text in lines)
+    Terminal().print_labelled_lines(text, LABEL_WIDTH + 1)
     if open_:
         _open_page(root)
 
@@ -81,7 +83,7 @@ def _describe_answer(experiment: Experiment) -> list[tuple[str, str]]:
     verdict = experiment.verdict
     if verdict is None:
         return [("state", f"{experiment.state}; `{_advise_run(experiment.run.root)}` goes on")]
-    lines = [("answer", verdict.sentence), ("figures", experiment.describe_figures())]
+    lines = [("answer", f"{verdict.sentence} {verdict.action}".rstrip()), ("figures", experiment.describe_figures())]
     lines += [("generator", f"{judged.colour}: {judged.sentence}") for judged in verdict.generators]
     if verdict.left_out:
         lines.append(("left out", ", ".join(verdict.left_out)))

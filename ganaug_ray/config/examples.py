@@ -46,6 +46,11 @@ def read_about(path: Path) -> str:
     return str(yaml.safe_load(path.read_text(encoding="utf-8"))["about"])
 
 
+def needs_data(path: Path) -> bool:
+    """Return whether an example reads images that do not come with the package."""
+    return "GANAUG_DATA" in path.read_text(encoding="utf-8")
+
+
 def copy_example(name: str, out: Path | None) -> Path:
     """Copy an example to a file, by default of its name in the working directory.
 

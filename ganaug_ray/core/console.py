@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -109,6 +110,28 @@ class Terminal:
         """Print text without interpreting markup in it, broken between words where a terminal is too narrow."""
         self._clear_progress_line()
         self._console.print(text, markup=False, soft_wrap=not self._console.is_terminal)
+
+    def print_labelled_lines(self, text: str, indent: int) -> None:
+        """Print lines that begin with a label; on a terminal too narrow for one, its text goes on below its text.
+
+        Args:
+            text: the lines.
+            indent: columns that a label takes.
+        """
+        self._clear_progress_line()
+        for line in text.splitlines():
+            self._console.print(self._wrap_line(line, indent), markup=False, soft_wrap=True)
+
+    def _wrap_line(self, line: str, indent: int) -> str:
+        if not self._console.is_terminal:
+            return line
+        return textwrap.fill(
+            line,
+            self._console.width,
+            subsequent_indent=" " * indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
 
     @contextmanager
     def show_progress(self, stage: str, read_progress: ReadProgress) -> Iterator[None]:

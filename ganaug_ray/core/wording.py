@@ -9,12 +9,12 @@ def format_count(n: int | float | str, noun: str, plural: str | None = None) -> 
         noun: in the singular.
         plural: of the noun; absent: with an s.
 
-    >>> format_count(1, "epoch"), format_count(40.2, "epoch"), format_count("auto", "worker")
-    ('1 epoch', '40 epochs', 'auto workers')
+    >>> format_count(1, "epoch"), format_count(1040.2, "epoch"), format_count("auto", "worker")
+    ('1 epoch', '1,040 epochs', 'auto workers')
     >>> format_count(2, "class", "classes")
     '2 classes'
     """
-    text = n if isinstance(n, str) else f"{n:.0f}"
+    text = n if isinstance(n, str) else f"{n:,.0f}"
     if text == "1":
         return f"{text} {noun}"
     return f"{text} {plural or noun + 's'}"

@@ -156,7 +156,7 @@ def describe_outcome(record: experiment_dir.Record) -> str:
     where = "test images" if record["data"] == TEST_SPLIT else f"images of {record['data']}"
     parts = [
         f"{record['arm']}, seed {record['seed']} on {record['n']} {where}: "
-        f"accuracy {record['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+        f"accuracy {100 * record['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
     ]
     if record["excluded_train_rows"]:
         parts.append(f"{record['excluded_train_rows']} left out as trained on")

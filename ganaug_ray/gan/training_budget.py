@@ -45,15 +45,15 @@ class TrainingBudget:
         """Why the training may be too short and what would suffice; None if it is long enough or untested."""
         if self.needed_images is None or self.images_seen >= self.needed_images:
             return None
-        needed = f"every data set that we tried needed {self.needed_images} images or more"
-        return f"too few for good samples: {needed}; {self.advice}"
+        needed = f"in our measurements none were good with fewer than {self.needed_images:,} images seen"
+        return f"too short for good samples: {needed}; {self.advice}"
 
 
 def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:
     """Compute the budget of a training, given the side of the generated images and the number of training images.
 
     >>> compute_budget(GanConfig(epochs=40, batch_size=100), 32, 1000).summary
-    '400 generator steps, 40000 images seen (40 epochs)'
+    '400 generator steps, 40,000 images seen (40 epochs)'
     """
     steps = config.count_steps(rows)
     images_seen = steps * config.batch_size

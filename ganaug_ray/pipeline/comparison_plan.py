@@ -29,6 +29,7 @@ SEEDS = 2
 SEEDS_OF_FIRST_LOOK = 1  # where more are added until the answer is firm
 SEEDS_OF_ONE_SPLIT = 5
 AIMS = ("visible_gain", "budget_minutes")
+SET_BY = {"budget_minutes": ", which --minutes sets"}  # the option of the command line, for messages
 
 
 def plan_comparison(
@@ -74,8 +75,8 @@ def _refuse_aims(compare: CompareConfig, given_keys: list[str]) -> None:
         if getattr(compare, aim) is not None:
             names = " and ".join(f"compare.{name}" for name in given_keys)
             raise UserError(
-                f"compare.{aim}: chooses the splits and seeds, and the job gives {names}; "
-                "leave out one of the two (--minutes sets budget_minutes)"
+                f"compare.{aim}{SET_BY.get(aim, '')}: it would choose the splits and seeds, but the job gives {names}; "
+                "leave out one of the two"
             )
 
 

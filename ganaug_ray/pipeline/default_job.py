@@ -239,7 +239,7 @@ class _DefaultChoice:
             reasons["data.image_size"] = self._explain_size(size, plan)
         if not {"steps", "epochs"} & base.gan.model_fields_set and job.needs_gan:
             seen = job.gan.batch_size * job.gan.count_steps(rows)
-            reasons["gan.steps"] = f"{job.gan.steps} steps see {seen:,} images, each of yours {seen // rows} times"
+            reasons["gan.steps"] = f"{job.gan.steps} steps see {seen:,} images, each of yours {seen // rows:,} times"
         if not {"steps", "epochs"} & base.classifier.model_fields_set:
             passes = job.classifier.batch_size * job.classifier.count_steps(rows) // rows
             reasons["classifier.steps"] = f"{job.classifier.steps} steps are {passes} passes over your images"
@@ -253,7 +253,8 @@ class _DefaultChoice:
             return f"{size} pixels a side; yours have {self._native_side}"
         longer_s = self.estimate(larger[-1], MEDIUM, plan)
         minutes = format_count(self._limit_s / 60, "minute")
-        return f"{size} pixels a side; {larger[-1]} would take {format_time(longer_s)} or more, of {minutes}"
+        longer = format_time(longer_s)
+        return f"{size} pixels a side; {larger[-1]} would take {longer} or more, and the run is planned for {minutes}"
 
 
 def _measure_side(facts: JobFacts) -> int:

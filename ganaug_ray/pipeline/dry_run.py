@@ -14,6 +14,7 @@ from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.verdict.visible_gain import describe_visible_gain, predict_visible_gain
 
 MAX_NAMED_CLASSES = 12
+LABEL_WIDTH = 12
 
 
 def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
@@ -72,7 +73,7 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
         facts += _describe_plan(job, rows["test"], job_facts)
     if job.models:
         facts.append(("models", f"{', '.join(job.models)}: {job.compare.seeds} of each"))
-    lines = [f"{name:<12} {text}" for name, text in facts]
+    lines = [f"{name:<{LABEL_WIDTH}} {text}" for name, text in facts]
     return "\n".join([*lines, *_describe_time(job, run, job_facts)])
 
 
@@ -82,7 +83,8 @@ def _describe_time(job: Job, run: Run, job_facts: JobFacts) -> list[str]:
     extras = ["compare.sizes"] if job.compare.sizes else []
     extras += ["the compared models"] if job.models else []
     on_top = f"; {' and '.join(extras)} on top" if extras else ""
-    lines = [f"{'time':<12} about {format_time(time.total_s)} in all on this machine{time.describe_slowdown()}{on_top}"]
+    words = f"about {format_time(time.total_s)} in all on this machine{time.describe_slowdown()}{on_top}"
+    lines = [f"{'time':<{LABEL_WIDTH}} {words}"]
     lines += [f"  {stage.name:<10} {format_time(stage.seconds):<11} {stage.words}".rstrip() for stage in time.stages]
     return lines
 
@@ -93,7 +95,10 @@ def _describe_plan(job: Job, tested_per_split: int, job_facts: JobFacts) -> list
     tested = tested_per_split * compare.splits
     candidates = len(arms.list_candidates(job))
     gain = predict_visible_gain(tested, compare.splits, compare.seeds, looks=compare.looks, arms=candidates)
-    lines = [("plan", comparison_plan.describe_plan(job)), ("visible", describe_visible_gain(tested, gain))]
+    visible = describe_visible_gain(tested, gain)
+    if compare.metric != "accuracy" and gain is not None:
+        visible += f"; {compare.metric}, which decides here, may need a larger one or a smaller one"
+    lines = [("plan", comparison_plan.describe_plan(job)), ("visible", visible)]
     if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts)):
         lines.append(("warning", shortfall))
     return lines

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
-from ganaug_ray.core.wording import format_time
+from ganaug_ray.core.wording import format_count, format_time
+from ganaug_ray.gan.training_budget import find_needed_steps
 from ganaug_ray.pipeline.job_facts import JobFacts
 
 
@@ -67,7 +68,8 @@ def describe_shortfall(job: Job, facts: JobFacts) -> str | None:
         name = "even the smallest plan, three trainings of each arm," if is_smallest else "this plan"
         duration = format_time(facts.estimate(job).total_s)
         remedy = _advise_shorter_trainings(job, facts)
-        shortfalls.append(f"compare.budget_minutes {compare.budget_minutes:g}: {name} takes about {duration}{remedy}")
+        minutes = format_count(f"{compare.budget_minutes:g}", "minute")
+        shortfalls.append(f"{minutes} (compare.budget_minutes): {name} takes about {duration}{remedy}")
     if _misses_gain(job, facts):
         name = "even the sharpest plan"
         if compare.budget_minutes is not None:
@@ -83,11 +85,18 @@ def _exceeds_budget(job: Job, facts: JobFacts) -> bool:
 
 
 def _advise_shorter_trainings(job: Job, facts: JobFacts) -> str:
-    """Say with how many steps a job would be within its minutes; nothing where a tenth of them is too many."""
+    """Say with how many steps a job would be within its minutes; nothing where a tenth of them is too many.
+
+    A GAN that would have fewer steps than any that was measured to work is not shortened.
+    """
     assert job.compare.budget_minutes is not None
+    needed_steps = find_needed_steps(job.gan, job.gan_image_size) if job.needs_gan else None
     for tenths in range(9, 0, -1):
         if facts.estimate(job, share_of_steps=tenths / 10).total_s <= 60 * job.compare.budget_minutes:
             rows = facts.images.count("train")
+            gan_steps = job.gan.count_steps(rows)
+            if needed_steps is not None and gan_steps * tenths // 10 < needed_steps <= gan_steps:
+                return f"; give it that time, as no GAN that was measured worked with fewer than {needed_steps:,} steps"
             trainings = {"classifier": job.classifier} | ({"gan": job.gan} if job.needs_gan else {})
             settings = [
                 f"--set {name}.steps={max(1, training.count_steps(rows) * tenths // 10)}"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.source_job import OpenExperiment
 
+PLANNING = "reading the images, and timing some steps of each training"
+
 # Imported where it is needed: the mistakes of a job are told before anything else is loaded.
 
 
@@ -182,7 +184,7 @@ def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, termin
         job = allow_looks(job)  # before the plan: with several looks it sees less
     facts = JobFacts(job, cpu_only=options.cpu_only, listing=listing)
     notify = functools.partial(terminal.print_stage_line, "plan", "note")
-    with terminal.show_progress("plan", lambda: (0.0, "reading the images, and timing some steps of each training")):
+    with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
         job = plan_comparison(job, run, facts, (lambda text: None) if options.is_described else notify)
     return OpenExperiment(job, run, facts)
 

@@ -151,7 +151,8 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     return (
         f"`ganaug run {arguments} --until-clear` adds {repeats} until the answer is clear. That is up to "
         f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} of training in all. "
-        "After this first look, it wrongly says helped in up to 3.3 % of cases instead of 2.5 %"
+        "Going on after a look has a price: useless images are then called helpful in up to 3.3 % of cases, "
+        "not in up to 2.5 %"
     )
 
 

@@ -95,10 +95,7 @@ def choose_source_job(
         time = chosen.facts.estimate(chosen.job)
     job = chosen.job
     if not job.about:
-        images = chosen.facts.images
-        total = sum(map(images.count, images.counts))
-        about = f"{name_source(source)}: {total} images of {images.classes} classes"
-        job = job.model_copy(update={"about": about})
+        job = job.model_copy(update={"about": f"do synthetic images of {name_source(source)} help?"})
     for key, reason in chosen.reasons.items():
         terminal.print_stage_line("plan", "note", f"{key}: {reason}")
     reasons = dict(chosen.reasons)

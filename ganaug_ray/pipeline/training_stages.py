@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
@@ -173,7 +174,7 @@ def train_classifiers(context: StageContext) -> None:
         for split, arm, seed in requests:
             accuracy = ModelRecord.read(split.run.locate_model(arm, seed)).val_accuracy
             by_arm.setdefault(arm, []).append(accuracy)
-        means = ", ".join(f"{arm} {sum(accuracies) / len(accuracies):.3f}" for arm, accuracies in by_arm.items())
+        means = ", ".join(f"{arm} {100 * fmean(accuracies):.1f} %" for arm, accuracies in by_arm.items())
         return f"{len(requests)} models; mean validation accuracy: {means}"
 
     context.run_stage("train", None if missing else Record(), work, outcome)
@@ -240,13 +241,13 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
 
 def _describe_teacher(split: Split) -> str:
     record = ModelRecord.read(arms.locate_teacher(split.run))
-    return f"validation accuracy {record.val_accuracy:.3f} at step {record.best_step}"
+    return f"validation accuracy {100 * record.val_accuracy:.1f} % at step {record.best_step}"
 
 
 def _describe_gan(gan: synthetic_pools.GanSource) -> str:
     record = GanRecord.read(gan.folder)
     chosen = record.chosen
-    parts = [f"{record.steps} steps, {record.images_seen} images seen"]
+    parts = [f"{record.steps:,} steps, {record.images_seen:,} images seen"]
     if record.ended_early:
         parts.append(record.ended_early)
     restarts = len(gan.folder.read_json("attempts.json")["from_step"]) - 1

@@ -28,7 +28,7 @@ def plot_forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
         comparisons: as in verdict.json; differences, mean and ci95 are shares in [-1, 1].
     """
     ordered = sorted(comparisons, key=lambda comparison: ROLE_ORDER.index(comparison["role"]))
-    figure = Figure(figsize=(4.2, 0.55 + (0.62 if len(ordered) <= 3 else 0.48) * len(ordered)), layout="constrained")
+    figure = Figure(figsize=(4.2, 0.55 + (0.62 if len(ordered) <= 3 else 0.42) * len(ordered)), layout="constrained")
     axes = figure.subplots()
     for row, comparison in enumerate(reversed(ordered)):
         _draw_comparison(axes, row, comparison)
@@ -82,7 +82,7 @@ def plot_classes(rows: Sequence[dict[str, Any]]) -> Figure:
     """
     by_size = sorted(rows, key=lambda row: abs(row["f1"]["mean"]), reverse=True)[:MAX_BARS]
     drawn = [row for row in rows if row in by_size]
-    figure = Figure(figsize=(5.6, 0.7 + 0.26 * len(drawn)), layout="constrained")
+    figure = Figure(figsize=(4.8, 0.7 + 0.26 * len(drawn)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(reversed(drawn)):
         colour = VERDICT_COLOURS[row["verdict"]]
@@ -116,7 +116,7 @@ def plot_ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
     """
     compared = get_metric(metric)
     scale = compared.scale
-    figure = Figure(figsize=(5.6, 2.6), layout="constrained")
+    figure = Figure(figsize=(4.2, 2.1), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color=INK_COLOUR, linewidth=0.8, linestyle=(0, (3, 2)))
     all_comparisons = itertools.chain.from_iterable(kinds.values())
@@ -147,7 +147,7 @@ def plot_sizes(size_record: dict[str, Any]) -> Figure:
     """
     points = size_record["points"]
     numbers = [point["per_class"] for point in points]
-    figure = Figure(figsize=(5.6, 2.8), layout="constrained")
+    figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     axes = figure.subplots()
     _draw_means(axes, numbers, [point["baseline"] for point in points], COLOURS[0], size_record["baseline"])
     beside = [1.015 * n for n in numbers]  # so that intervals do not hide each other

@@ -12,6 +12,8 @@ from markupsafe import Markup, escape
 
 from ganaug_ray.report import search_scales
 
+NO_BREAK_SPACE = "\u00a0"
+
 
 def render_template(name: str, **values: Any) -> str:
     """Render a template to the HTML of a page."""
@@ -40,7 +42,7 @@ def _build_environment() -> Environment:
         percent=lambda share: f"{100 * share:.1f}",
         points=format_points,
         minus=write_minus,
-        duration=format_duration,
+        duration=lambda seconds: format_duration(seconds).replace(" ", NO_BREAK_SPACE),
         setting=search_scales.format_setting,
         code=mark_code,
         list_headings=list_headings,

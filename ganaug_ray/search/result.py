@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.search.pbt import LATER_LR_KEY
 from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
@@ -168,9 +169,9 @@ def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Tria
     against = ""
     if baseline and baseline.looks:
         against = f"; without synthetic images {metric.format_with_unit(baseline.looks[-1].value)}"
-    trainings = len(plan.split_seed_pairs)
+    trainings = format_count(len(plan.split_seed_pairs), "training")
     sign = "minus" if metric.higher_is_better else "plus"
-    score = f"{metric.name} on validation, {sign} its standard error over {trainings} trainings"
+    score = f"{metric.name} on validation, {sign} its standard error over {trainings}"
     return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({score})"
 
 

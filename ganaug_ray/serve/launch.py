@@ -98,7 +98,8 @@ def serve_model(
     bounds = serve_config.parse_replicas(replicas)
     serve_config.check_gpus(gpus)
     if config is None:
-        hardware = read_local_hardware()
+        with Terminal().show_progress("serve", lambda: (0.0, "starting")):
+            hardware = read_local_hardware()  # it imports torch
         replica_gpus = serve_config.choose_gpus(gpus, hardware)
         min_replicas, max_replicas = serve_config.choose_replicas(bounds, hardware, cpus, replica_gpus)
     else:  # what a cluster has, its machines know
@@ -143,11 +144,12 @@ def _write_config(config: str, text: str) -> None:
 
 
 def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress, verbose: bool) -> None:
-    from ganaug_ray.runtime import cluster
     from ganaug_ray.serve import serve_config
 
     terminal = Terminal()
     started = time.monotonic()
+    with terminal.show_progress("serve", lambda: (0.0, "starting Ray")):
+        from ganaug_ray.runtime import cluster  # it imports Ray
     number, path = tempfile.mkstemp(prefix="ganaug-serve-", suffix=".log")
     os.close(number)
     log_file = None if verbose else Path(path)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SYNTHETIC_IMAGES = "the synthetic images"
 SHIP_REAL = "Ship the classifier trained on real images"
+SHIP_REAL_FOR_NOW = "For now, ship the classifier trained on real images"
 
 
 class Answer(NamedTuple):
@@ -63,48 +64,57 @@ def describe_answer(
     sentence = _describe_result(comparison, before, after, addition)
     action = _describe_action(comparison)
     if has_own_gan and comparison.splits == 1 and comparison.ci95 is not None:
-        action += " This holds for this GAN: another one may do better or worse."
+        action += " The answer is about this GAN: another one may do better or worse."
     return Answer(sentence, action, _describe_details(comparison, rivals))
 
 
 def _describe_result(comparison: Comparison, before: float, after: float, addition: str) -> str:
     metric = get_metric(comparison.metric)
-    levels = f"from {metric.format_with_unit(before)} to {metric.format_with_unit(after)}"
+    first, last = metric.format_with_unit(before), metric.format_with_unit(after)
+    levels = f"from {first} to {last}"
+    went = f"stayed at about {last}" if first == last else f"went {levels}"
     change = metric.format_change(comparison.mean)
     if comparison.ci95 is None:
-        return f"Too few trainings for an answer: with {addition}, {metric.name} went {levels} ({change})."
+        return f"Too few trainings for an answer: with {addition}, {metric.name} {went} ({change})."
     low, high = (metric.format_change(end) for end in comparison.ci95)
-    figures = f"{levels} ({change}, 95 % interval {low} to {high})"
-    direction = "raised" if comparison.mean > 0 else "lowered"
+    figures = f"({change}, 95 % interval {low} to {high})"
+    is_rise = comparison.mean > 0
+    raised = "raised" if is_rise else "lowered"
     if comparison.verdict == "helped":
-        return f"Use {addition}: they {direction} {metric.name} {figures}."
+        return f"Use {addition}: they {raised} {metric.name} {levels} {figures}."
     if comparison.verdict == "hurt":
-        return f"Do not use {addition}: they {direction} {metric.name} {figures}."
-    if comparison.verdict == "no worthwhile gain":
-        return f"Do not use {addition}: they changed {metric.name} {figures}."
-    return f"Unclear whether {addition} help: {metric.name} went {figures}."
+        return f"Do not use {addition}: they {raised} {metric.name} {levels} {figures}."
+    if comparison.verdict == "unclear":
+        return f"Unclear whether {addition} help: {metric.name} {went} {figures}."
+    if first == last:
+        return f"Do not use {addition}: {metric.name} {went} {figures}."
+    if is_rise == metric.higher_is_better:  # a gain, but a small one: "changed" would leave the reader to wonder
+        return f"Do not use {addition}: {metric.name} {'rose' if is_rise else 'fell'} only {levels} {figures}."
+    return f"Do not use {addition}: they changed {metric.name} {levels} {figures}."
 
 
 def _describe_action(comparison: Comparison) -> str:
     if comparison.verdict == "helped":
-        return "Ship the classifier that uses them."
+        return "Ship the classifier trained with them."
     if comparison.verdict == "not enough repeats":
         return (
-            f"{SHIP_REAL} for now. An answer needs {MIN_REPEATS} trainings of each arm (compare.seeds, compare.splits)."
+            f"{SHIP_REAL_FOR_NOW}. An answer needs {MIN_REPEATS} trainings of each arm (compare.seeds, compare.splits)."
         )
-    return f"{SHIP_REAL} for now." if comparison.verdict == "unclear" else f"{SHIP_REAL}."
+    return f"{SHIP_REAL_FOR_NOW}." if comparison.verdict == "unclear" else f"{SHIP_REAL}."
 
 
 def _describe_details(comparison: Comparison, rivals: int) -> str:
     metric = get_metric(comparison.metric)
     sentences = [f"Measured over {describe_repeats(comparison)}."]
+    if not metric.higher_is_better:
+        sentences.append("Lower is better.")
     if rivals > 1:
-        sentences.append(f"Of {rivals} arms, this one did best on validation.")
+        sentences.append(f"Of {rivals} candidates, the one that did best on validation is judged.")
     if comparison.verdict == "no worthwhile gain":
         least = format_change(metric, comparison.worthwhile).removeprefix("+")
         assert comparison.gain_limit is not None
-        limit = metric.format_change(comparison.gain_limit)
-        sentences.append(f"A gain of {least} is ruled out: the 95 % limit of the gain is {limit}.")
+        limit = metric.format_change(comparison.gain_limit if metric.higher_is_better else -comparison.gain_limit)
+        sentences.append(f"A gain of {least} is ruled out: it is {limit} at most, with 95 % confidence.")
     elif comparison.verdict == "unclear":
         visible_gain = comparison.smallest_visible_gain
         assert visible_gain is not None

@@ -36,7 +36,7 @@ Verdict = Literal["helped", "no worthwhile gain", "unclear", "hurt", "not enough
 SIGNIFICANCE_LEVEL = 0.05
 FIRM_NO_SHARE = 0.85  # of the level, for a gain to be ruled out; at all of it 5.6 % of ten splits were wrong, not 5 %
 MANY_SPLITS = 6  # from so many on, an interval and its p are at MANY_SPLITS_SHARE of the level
-MANY_SPLITS_SHARE = 0.9  # at all of it, 2.8 % of ten splits were wrong help, not 2.5 %
+MANY_SPLITS_SHARE = 0.85  # at all of it, 2.8 % of ten splits were wrong help, not 2.5 %
 POWER = 0.8
 MIN_REPEATS = 3
 MIN_P = 1e-30
@@ -69,7 +69,7 @@ class Estimate:
     Attributes:
         mean: over splits and seeds.
         ci95: of the mean; at the level that was asked for, wider for the best of several.
-        p: two-sided, over MANY_SPLITS_SHARE of many splits; below that level exactly where the interval leaves out zero.
+        p: two-sided, of many splits over MANY_SPLITS_SHARE; below that level just where the interval leaves out zero.
         p_worthwhile: one-sided, of a gain that is worthwhile, where the mean is below it, over FIRM_NO_SHARE; else one.
         gain_limit: end of the one-sided interval of the mean on the side of more gain. It is short of a worthwhile gain
             exactly where ``p_worthwhile`` is below that level.

@@ -139,7 +139,7 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
         "10: 0, 1, 2",
         "200 train",
         "313 generator steps",
-        "20032 images seen",
+        "20,032 images seen",
         "gan.epochs=320",
         "mix: 32 a batch",
     ):

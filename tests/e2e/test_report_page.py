@@ -13,6 +13,7 @@ from PIL import Image
 
 from ganaug_ray.core.experiment_dir import Run
 from tests.helpers import browser
+from tests.unit.report.test_report import REAL, SYNTHETIC, Experiment
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
@@ -74,3 +75,23 @@ def test_report_is_read_in_a_few_screens(experiment: Run, tmp_path: Path) -> Non
         tab.until("[...document.images].every(image => image.complete)")
         assert tab.run("document.querySelectorAll('h2').length") >= 7, "a page with all its sections"
         assert tab.run("document.documentElement.scrollHeight") <= MAX_HEIGHT_PX
+
+
+def test_long_class_names_fit_their_places(tmp_path: Path) -> None:
+    """Names beside the images end where the images do, and no name hides a column of the table of classes."""
+    names = [f"Tomato___Spider_mites Two-spotted_spider_mite, leaf {number}" for number in range(8)]
+    Experiment(tmp_path / "leaves", names, [REAL, SYNTHETIC]).report()
+    with browser.tab(tmp_path / "profile") as tab:
+        for width in (1200, 390):
+            tab.show((tmp_path / "leaves/report.html").as_uri(), width, 900)
+            tab.until("[...document.images].every(image => image.complete)")
+            names_end, images_end = tab.run(
+                "['.rows', 'img'].map(s => document.querySelector(`.beside ${s}`).getBoundingClientRect().bottom)"
+            )
+            assert names_end <= images_end + 2
+            hidden = tab.run(
+                "[...document.querySelectorAll('.tight, .arms')].map(table => table.closest('.scroll'))"
+                ".filter(scroll => scroll.scrollWidth > scroll.clientWidth && !scroll.closest('details'))"
+                ".map(scroll => scroll.ariaLabel)"
+            )
+            assert hidden == [], width

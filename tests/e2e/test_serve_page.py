@@ -145,9 +145,10 @@ def test_page_requests_and_uses_key(service: Service, tab: Tab, files: list[Path
     """The page asks for an API key where one is needed, and uses it."""
     with served(service, KEY) as url:
         tab.show(url, 1100, 900)
+        tab.until("document.getElementById('notice').textContent.includes('needs an API key')")
         tab.choose("#files", files[1])
         tab.until("document.querySelector('.failed')")
-        assert "API key" in tab.run("document.getElementById('notice').textContent")
+        assert "choose the image again" in tab.run("document.getElementById('notice').textContent")
         shot(tab, "key", tmp_path)
         tab.run(f"""{{ const key = document.getElementById('key'); key.value = '{KEY}';
             key.dispatchEvent(new Event('change')) }}""")
@@ -231,7 +232,8 @@ def test_routes_are_tried_on_the_description(
             key.dispatchEvent(new Event('change')) }}""")
         tab.show(f"{url}/docs?again", width, 900)
         tab.until("document.querySelector('[data-route=\"GET /healthz\"] .curl')?.textContent")
-        assert "--data-binary @image.jpg" in tab.run("document.querySelector('.curl').textContent")
+        line = tab.run("document.querySelector('.curl').textContent")
+        assert line.startswith('curl -H "X-API-Key: $GANAUG_API_KEY" --data-binary @image.jpg'), line
         for kind, name in (("GET", "/v1/model"), ("POST", "/v2/models/{name}/infer"), ("POST", "/v1/predict")):
             form = f"document.querySelector('[data-route=\"{kind} {name}\"] form')"
             if name == "/v1/predict":

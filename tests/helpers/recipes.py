@@ -25,6 +25,7 @@ def apply_recipes(page: Path, root: Path) -> list[str]:
         elif block.recipe.startswith("new file "):
             path = root / block.recipe.removeprefix("new file ")
             assert not path.exists(), f"{block}: {path} is there already"
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(block.text)
         else:
             edit = _EDIT.fullmatch(block.recipe)

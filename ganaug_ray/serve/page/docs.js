@@ -61,6 +61,7 @@ const initialValue = (name) => ({ name: api.info.title, version: api.info.versio
 
 function writeCurl(path, method, operation, body) {
   const parts = ["curl"];
+  if (find("key").value) parts.push('-H "X-API-Key: $GANAUG_API_KEY"'); // by its name: the line may be passed on
   if (body?.type === IMAGES) parts.push("--data-binary @image.jpg");
   else if (body) parts.push("-H 'Content-Type: application/json'", `-d '${write(body.value)}'`);
   else if (method !== "get") parts.push(`-X ${method.toUpperCase()}`);
@@ -137,7 +138,9 @@ async function addRoute(path, method, operation) {
   find("routes").append(route);
   listAnswers(route, operation);
   const body = await describeBody(path, operation);
-  inside(".curl").textContent = writeCurl(path, method, operation, body);
+  const showCurl = () => (inside(".curl").textContent = writeCurl(path, method, operation, body));
+  showCurl();
+  find("key").addEventListener("change", showCurl);
   addForm(inside("form"), path, method, operation, body);
 }
 

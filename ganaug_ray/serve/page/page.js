@@ -1,6 +1,7 @@
 "use strict";
 const find = (id) => document.getElementById(id);
 const MOST_BARS = 5;
+const SHARES = /accuracy|precision|recall|f1/; // metrics that are read in percent
 const headers = () => (find("key").value ? { "X-API-Key": find("key").value } : {});
 
 /** Ask the server; an answer that is none becomes an error with the server's own words. */
@@ -44,6 +45,7 @@ async function classify(file) {
   const picture = inside(".picture");
   picture.src = URL.createObjectURL(file);
   picture.alt = file.name;
+  picture.onerror = () => (picture.hidden = true); // what is no image leaves its name
   inside("figcaption").textContent = inside("figcaption").title = file.name;
   inside(".label").textContent = "…";
   inside(".why").hidden = true;
@@ -66,7 +68,7 @@ async function classify(file) {
     offerFeedback(article, file, found);
   } catch (error) {
     inside(".label").textContent = "No answer";
-    inside(".took").textContent = error.message;
+    inside(".took").textContent = error.status === 401 ? "No key was given, or a wrong one." : error.message;
     inside(".took").classList.add("failed");
     if (error.status === 401) {
       notice("This server needs an API key: type it above, then choose the image again.");
@@ -107,7 +109,7 @@ async function describe() {
   try {
     card = await (await ask("v1/model")).json();
   } catch (error) {
-    if (error.status !== 401) notice(error.message);
+    notice(error.status === 401 ? "This server needs an API key: type it above." : error.message);
     return;
   }
   document.title = find("name").textContent = card.name;
@@ -119,7 +121,8 @@ async function describe() {
   fact("Classes", card.classes.join(", "));
   fact("Network", card.arch + (card.parameters ? `, ${card.parameters.toLocaleString("en")} parameters` : ""));
   fact("Sees", `${card.input.size} × ${card.input.size} pixels, ${card.input.channels === 1 ? "grey" : "colour"}, ${card.input.resize}`);
-  for (const [name, value] of Object.entries(card.metrics)) if (typeof value === "number") fact(name[0].toUpperCase() + name.slice(1).replaceAll("_", " "), value.toFixed(4));
+  for (const [name, value] of Object.entries(card.metrics)) if (typeof value === "number")
+    fact(name[0].toUpperCase() + name.slice(1).replaceAll("_", " "), SHARES.test(name) ? percent(value) : value.toFixed(4));
   fact("Chosen because", card.lineage.reason);
   fact("Arm", card.lineage.arm);
   for (const [name, value] of Object.entries(card.lineage.inputs || {})) fact(`Made from ${name}`, typeof value === "string" ? value : JSON.stringify(value));

@@ -156,7 +156,7 @@ def test_kinds_describe_their_batches() -> None:
     assert describe(kind="noise", ratio=0.5) == "noise, mix: 8 a batch, 320 in all"
     assert describe(kind="synthetic-only") == f"synthetic-only, {stored}, batches of 16"
     assert describe(kind="synthetic", classes="rare", weight=0.5, soft_labels=True) == (
-        f"synthetic of rare classes, {stored}, mix: 16 a batch, 640 in all, loss weight 0.5, soft labels"
+        f"synthetic of rare classes, stored are {stored}, mix: 16 a batch, 640 in all, loss weight 0.5, soft labels"
     )
     counts = {"cat": 20, "dog": 20}
     assert describe(kind="synthetic-only") == "synthetic-only, 400 images of 2 classes, 200 each, batches of 16"

@@ -37,6 +37,9 @@ def test_examples_are_listed_and_copied(tmp_path: Path, monkeypatch: pytest.Monk
     lines = call("examples").splitlines()
     assert [line.split()[0] for line in lines] == [path.stem for path in list_examples()]
     assert all(len(line.split()) > 6 for line in lines)
+    offline = {line.split()[0] for line in lines if "$GANAUG_DATA" not in line}
+    assert {"digits", "digits_long_tail", "mix"} <= offline
+    assert not {"cats_dogs", "long_tail_alone", "partner"} & offline
     monkeypatch.chdir(tmp_path)
     assert "`ganaug run digits.yaml`" in call("examples", "copy", "digits")
     assert "`ganaug search gan JOB.yaml --space mine.yaml`" in call("examples", "copy", "gan", "--out", "mine.yaml")

@@ -56,7 +56,8 @@ def test_experiment_is_shown_and_its_page_opened(home: Path, experiment: Run, mo
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
     text = call("show", "ours/tiny", "--open")
-    assert experiment.root.read_json("verdict.json")["sentence"] in text
+    verdict = experiment.root.read_json("verdict.json")
+    assert f"{verdict['sentence']} {verdict['action']}" in text
     assert f"page        {home}/ours/tiny/report.html" in text
     assert opened == [f"file://{home}/ours/tiny/report.html"]
     assert "begun; `ganaug run" in call("show", str(home / "other"))

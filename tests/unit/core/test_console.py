@@ -80,6 +80,18 @@ def test_lines_break_between_words(width: int) -> None:
     assert " ".join(text.split()) == SENTENCE
 
 
+def test_labelled_lines_go_on_below_their_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a narrow terminal a long line is broken between words and goes on below its text; in a file it is whole."""
+    text = f"answer  {SENTENCE}\npage    runs/digits/report.html"
+    lines = draw(40, lambda terminal: terminal.print_labelled_lines(text, 8)).splitlines()
+    assert lines[0].startswith("answer  Unclear whether")
+    assert lines[-1] == "page    runs/digits/report.html"
+    assert all(line.startswith(" " * 8) and len(line) <= 40 for line in lines[1:-1])
+    assert " ".join(" ".join(lines[:-1]).split()) == f"answer {SENTENCE}"
+    Terminal().print_labelled_lines(text, 8)
+    assert capsys.readouterr().out == f"{text}\n"
+
+
 def test_line_in_a_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is no terminal, a stage is one line, however long."""
     Terminal().print_stage_line("compare", "done", SENTENCE * 3, 2.5)

@@ -11,9 +11,11 @@ NEEDED = training_budget.NEEDED_IMAGES["scarce", 32]
 def test_short_training_warns_with_sufficient_epochs() -> None:
     """A training that is too short is warned of, and as many epochs as the warning advises are enough."""
     found = training_budget.compute_budget(GanConfig(epochs=40, batch_size=64), 32, 1000)
-    assert found.summary == "625 generator steps, 40000 images seen (40 epochs)"
+    assert found.summary == "625 generator steps, 40,000 images seen (40 epochs)"
     assert found.warning is not None
-    assert found.warning.startswith(f"too few for good samples: every data set that we tried needed {NEEDED} images")
+    assert found.warning.startswith(
+        f"too short for good samples: in our measurements none were good with fewer than {NEEDED:,} images seen"
+    )
     enough = -(-NEEDED // 1000)
     assert f"gan.epochs={enough} or more" in found.warning
     assert training_budget.compute_budget(GanConfig(epochs=enough, batch_size=64), 32, 1000).warning is None

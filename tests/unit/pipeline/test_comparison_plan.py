@@ -131,9 +131,14 @@ def test_more_repeats_show_smaller_gains() -> None:
             ["compare.budget_minutes=5"],
             (1, 3),
             [
-                "budget_minutes 5: even the smallest plan, three trainings of each arm, takes about 9 minutes; "
-                "--set classifier.steps=2 --set gan.steps=2 would fit"
+                "5 minutes (compare.budget_minutes): even the smallest plan, three trainings of each arm, takes about "
+                "9 minutes; --set classifier.steps=2 --set gan.steps=2 would fit"
             ],
+        ),
+        (
+            ["compare.budget_minutes=5", "gan.steps=1100"],
+            (1, 3),
+            ["even the smallest", "; give it that time, as no GAN that was measured worked with fewer than 1,000"],
         ),
         (
             ["compare.budget_minutes=5", "compare.visible_gain=0.01"],
@@ -221,7 +226,8 @@ def test_budgeted_plan_stands_on_slower_days(
     monkeypatch.setattr(JobFacts, "time", TrainingTime(600.0, 1200.0))
     again = comparison_plan.plan_comparison(load_job(path, ["compare.budget_minutes=40"]), run)
     assert (again.compare.splits, again.compare.seeds) == (5, 2)
-    assert "warning      compare.budget_minutes 40: this plan takes about 5.8 hours" in dry_run.describe_job(again, run)
+    told = dry_run.describe_job(again, run)
+    assert "warning      40 minutes (compare.budget_minutes): this plan takes about 5.8 hours" in told
     other = comparison_plan.plan_comparison(load_job(path, ["compare.budget_minutes=41"]), run)
     assert (other.compare.splits, other.compare.seeds) == (1, 3)
 
@@ -240,11 +246,12 @@ def test_stored_job_keeps_its_plan(tmp_path: Path, photos: Path, known: None) ->
     [
         (
             ["compare.visible_gain=0.01", "compare.seeds=3"],
-            "compare.visible_gain: chooses the splits and seeds, and the job gives compare.seeds; leave out one",
+            "compare.visible_gain: it would choose the splits and seeds, but the job gives compare.seeds; leave out",
         ),
         (
             ["compare.budget_minutes=9", "compare.splits=5"],
-            "compare.budget_minutes: chooses the splits and seeds, and the job gives compare.splits; leave out",
+            "compare.budget_minutes, which --minutes sets: it would choose the splits and seeds, but the job gives "
+            "compare.splits; leave out",
         ),
         (["compare.budget_minutes=0"], "compare.budget_minutes: found 0, expected greater than 0"),
         (["compare.visible_gain=1.0"], "compare.visible_gain: found 1.0, expected less than 1"),

@@ -234,7 +234,7 @@ def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsy
     assert experiment.read_settings().items() >= {"seeds": 2, "looks": 1}.items()
     assert (
         "leaves room for 5) until the answer is clear. That is up to 4 more trainings, about 4 minutes "
-        "of training in all. After" in capsys.readouterr().out
+        "of training in all. Going on after a look has a price" in capsys.readouterr().out
     )
 
 

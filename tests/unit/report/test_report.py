@@ -348,7 +348,7 @@ def test_three_arms_appear_together(tmp_path: Path) -> None:
     assert f"{SYNTHETIC}: +10.0 points; {LIVE}: +0.0 points" in forest
     assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
     assert len(set(re.findall(r'<i style="color: (#\w+)">', html))) == 3
-    assert "Its interval is wider because it is the best of 2" in page.text
+    assert "Only its interval is widened for that choice" in page.text
     assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
 
 
@@ -361,7 +361,7 @@ def test_controls_appear_with_training_time(tmp_path: Path) -> None:
     assert "noise control" in page
     assert list(figures["recall_change"]) == [SYNTHETIC], "controls would be in the way"
     assert "McNemar" in page
-    assert "and only, candidate on validation" in page
+    assert "is the only candidate; its change on test gives the verdict" in page
 
 
 def test_many_arms_have_distinct_curves(tmp_path: Path) -> None:

@@ -27,9 +27,10 @@ def comparison(metric: str, verdict: Verdict, mean: float, visible: float = 0.02
 @pytest.mark.parametrize("verdict", get_args(Verdict))
 @pytest.mark.parametrize("metric", COMPARED, ids=lambda metric: metric.key)
 @pytest.mark.parametrize("images", sorted(IMAGES))
-def test_sentence_has_at_most_25_words(verdict: Verdict, metric: Metric, images: str) -> None:
+@pytest.mark.parametrize("change", [-0.0125, 0.0, 0.0125])
+def test_sentence_has_at_most_25_words(verdict: Verdict, metric: Metric, images: str, change: float) -> None:
     """A sentence of at most 25 words with one change, without the name of an arm; so is what to do."""
-    answer = describe_answer(comparison(metric.key, verdict, -0.0125), 0.9875, 0.975, images)
+    answer = describe_answer(comparison(metric.key, verdict, change), 0.9375, 0.9375 + change, images)
     for sentence in (answer.sentence, answer.action):
         assert len(sentence.split()) <= MAX_WORDS, sentence
         assert sentence.endswith(".")
@@ -48,7 +49,7 @@ def test_answer_of_firm_no() -> None:
     assert answer.action == "Ship the classifier trained on real images."
     assert answer.details == (
         "Measured over 5 splits with 2 seeds each. "
-        "A gain of 1.0 points is ruled out: the 95 % limit of the gain is +9.7."
+        "A gain of 1.0 points is ruled out: it is +9.7 at most, with 95 % confidence."
     )
 
 
@@ -57,10 +58,32 @@ def test_answer_of_one_gan_says_so(verdict: Verdict) -> None:
     """Over one split the answer holds for the GAN that was trained; over several it does not depend on one."""
     several = comparison("accuracy", verdict, 0.01)
     one = replace(several, by_split=several.by_split[:1])
-    words = "This holds for this GAN: another one may do better or worse."
+    words = "The answer is about this GAN: another one may do better or worse."
     assert describe_answer(one, 0.9, 0.91, has_own_gan=True).action.endswith(f". {words}")
     assert words not in describe_answer(one, 0.9, 0.91).action
     assert words not in describe_answer(several, 0.9, 0.91, has_own_gan=True).action
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mean", "after", "words"),
+    [
+        ("no worthwhile gain", 0.003, 0.941, "accuracy rose only from 93.8 % to 94.1 % (+0.3,"),
+        ("no worthwhile gain", 0.0, 0.938, "accuracy stayed at about 93.8 % (+0.0,"),
+        ("unclear", 0.0004, 0.938, "accuracy stayed at about 93.8 % (+0.0,"),
+        ("unclear", 0.012, 0.95, "accuracy went from 93.8 % to 95.0 % (+1.2,"),
+    ],
+)
+def test_small_changes_are_called_small(verdict: Verdict, mean: float, after: float, words: str) -> None:
+    """A gain that is not worth it is not told like one that is, and nothing goes from a figure to the same figure."""
+    assert words in describe_answer(comparison("accuracy", verdict, mean), 0.938, after).sentence
+
+
+def test_direction_of_a_falling_metric_is_told() -> None:
+    """Of a metric that falls where models get better, the details say so, and its gains are above zero."""
+    answer = describe_answer(comparison("calibrated_brier", "no worthwhile gain", -0.103), 0.3, 0.197)
+    assert "Brier score after calibration fell only from 0.300 to 0.197" in answer.sentence
+    assert "Lower is better." in answer.details
+    assert "it is +0.003 at most" in answer.details
 
 
 def test_plan_that_shows_nothing_says_so() -> None:
