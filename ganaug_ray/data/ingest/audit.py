@@ -123,7 +123,7 @@ def audit_part(
 class _StagedImage(NamedTuple):
     pixels: np.ndarray  # resized, uint8
     small: Image.Image  # what near-duplicates are found by
-    unpadded: Image.Image  # resized, without what pads it
+    luma: Image.Image  # resized, of mode L, without what pads it
 
 
 _AuditedImage = tuple[dict, _StagedImage | None]  # the fields of ImageRecord, and what is staged of a decoded image
@@ -154,7 +154,7 @@ def _stage_batch(batch: list[_AuditedImage], staged: Folder, name: str) -> list[
         small = [image.small for image in images]
         staging.write_staged(staged, f"{name}.thumbs", [near_duplicates.make_thumbnails(small)])
         hashes = near_duplicates.hash_images(small)
-        measures = visual_issues.measure_images([image.unpadded for image in images])
+        measures = visual_issues.measure_images([image.luma for image in images])
         for rank, row in enumerate(rows):
             row |= {"file": name, "rank": rank, "offset": int(offsets[rank]), "hash": int(hashes[rank])}
             row |= measures[rank]._asdict()
@@ -184,8 +184,8 @@ def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | No
     if decoded.span:
         row |= decoded.span._asdict()
     row["reason"], row["detail"] = raw.objection or _find_objection(row, decoded, small, config)
-    unpadded = _crop_padding(image, decoded.image.size, config)
-    return row, _StagedImage(images.to_pixels(image, row["channels"]), small, unpadded)
+    luma = _crop_padding(image, decoded.image.size, config).convert("L")
+    return row, _StagedImage(images.to_pixels(image, row["channels"]), small, luma)
 
 
 def _crop_padding(stored: Image.Image, native_size: tuple[int, int], config: DataConfig) -> Image.Image:

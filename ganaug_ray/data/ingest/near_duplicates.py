@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from ganaug_ray.data import images
-from ganaug_ray.data.image_stack import stack_images
 from ganaug_ray.runtime.executors import Executor, map_serially
 
 HASH_SIDE_PX = 32  # pixels that the hash looks at
 THUMB_SIDE_PX = 16
+STACKED_IMAGES = 256  # that are worked on at a time
 MAX_HASH_BITS = 6  # by which the hashes of candidates differ
 # Root mean square of the difference, in grey levels of 255. Measured on 16 × 16 thumbnails: photographs saved again at
 # quality 30, at half their size or as GIF are 3.8 from the original at most; of 1,797 digits the closest two are 12.8
@@ -46,7 +46,7 @@ def hash_images(small: Sequence[Image.Image]) -> np.ndarray:
 
     Each bit says whether one of the 8 × 8 lowest frequencies of the grey image is above their median.
     """
-    pixels = [images.to_pixels(stack, 1) for stack in stack_images(small)]
+    pixels = [images.to_pixels(stack, 1) for stack in _stack_images(small)]
     grey = np.concatenate([np.zeros((0, HASH_SIDE_PX, 1), np.uint8), *pixels]).reshape(-1, HASH_SIDE_PX, HASH_SIDE_PX)
     low = (_DCT @ grey.astype(np.float32) @ _DCT.T).reshape(len(small), 64)
     median = np.partition(low, 31, axis=1)[:, 31:32]
@@ -55,9 +55,19 @@ def hash_images(small: Sequence[Image.Image]) -> np.ndarray:
 
 def make_thumbnails(small: Sequence[Image.Image]) -> np.ndarray:
     """Shrink 32 × 32 images to the thumbnails on which candidates are confirmed, uint8 [N, 16, 16, 3]."""
-    pixels = [images.to_pixels(stack.reduce(HASH_SIDE_PX // THUMB_SIDE_PX), 3) for stack in stack_images(small)]
+    pixels = [images.to_pixels(stack.reduce(HASH_SIDE_PX // THUMB_SIDE_PX), 3) for stack in _stack_images(small)]
     empty = np.zeros((0, THUMB_SIDE_PX, 3), np.uint8)
     return np.concatenate([empty, *pixels]).reshape(-1, THUMB_SIDE_PX, THUMB_SIDE_PX, 3)
+
+
+def _stack_images(small: Sequence[Image.Image]) -> Iterator[Image.Image]:
+    """Yield 32 × 32 images on top of each other: Pillow works on one tall image in a third of the time."""
+    for start in range(0, len(small), STACKED_IMAGES):
+        chosen = small[start : start + STACKED_IMAGES]
+        stack = Image.new("RGB", (HASH_SIDE_PX, HASH_SIDE_PX * len(chosen)))
+        for number, image in enumerate(chosen):
+            stack.paste(image, (0, number * HASH_SIDE_PX))
+        yield stack
 
 
 THUMB_BYTES = THUMB_SIDE_PX * THUMB_SIDE_PX * 3
