@@ -127,12 +127,16 @@ def allow_looks(job: Job) -> Job:
     """
     if not arms.list_candidates(job):
         raise UserError("--until-clear: the job compares no arm that may ship, so there is no verdict to wait for")
-    if 1 < job.compare.splits < MIN_SPLITS and job.data.count_possible_splits() < MIN_SPLITS:
+    if _stays_at_two_splits(job):
         raise UserError(
             "--until-clear: two splits give no answer, however many seeds they have; give compare.splits=1, or with "
             f"another --out data.split.test {1 / SPLITS:g} and {SPLITS} splits"
         )
     return job if job.compare.looks > 1 else _update_compare(job, looks=LOOKS)
+
+
+def _stays_at_two_splits(job: Job) -> bool:
+    return 1 < job.compare.splits < MIN_SPLITS and job.data.count_possible_splits() < MIN_SPLITS
 
 
 def resume_look(job: Job, run: Run) -> Job:
@@ -157,7 +161,7 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
         verdict: in a word.
         arguments: of the command line that name the job and its folder.
     """
-    if verdict not in OPEN_VERDICTS or job.compare.looks > 1:
+    if verdict not in OPEN_VERDICTS or job.compare.looks > 1 or _stays_at_two_splits(job):
         return None
     looks = list_looks(allow_looks(job), run)
     if len(looks) == 1:

@@ -263,6 +263,15 @@ def test_advice_counts_added_splits(tmp_path: Path) -> None:
     assert f"{models + 4} more trainings and 4 GANs, about {format_time((models + 4) * 60 + 4 * GAN_S)} of" in advice
 
 
+def test_two_splits_that_stay_two_have_no_advice(tmp_path: Path) -> None:
+    """A comparison over two splits that leave no room for a third ends without advice, and without an error."""
+    job = load_job(DIGITS, [*TINY, "data.split.test=0.5", "compare.splits=2", "compare.seeds=1"])
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    assert sequential_plan.advise_until_clear(job, run, "not enough repeats", "mine.yaml") is None
+    with pytest.raises(UserError, match="two splits give no answer"):
+        sequential_plan.allow_looks(job)
+
+
 def test_report_names_the_command(experiment: Run) -> None:
     """The page of a comparison that ended open has the same advice as the terminal."""
     page = experiment.root.read_bytes("report.html").decode()
