@@ -113,12 +113,16 @@ class Classifier:
         more = ", ..." if len(self.classes) > MAX_NAMED_CLASSES else ""
         return f"Classifier({self.spec.arch}, {self.spec.image_size} px, {len(self.classes)} classes: {names}{more})"
 
+    def decode(self, content: bytes) -> images.DecodedImage:
+        """Decode an image file as training did. Raises UnreadableError: it cannot be read."""
+        return images.decode(content, self.spec.image_size, value_range=self.spec.value_range)
+
     def preprocess(self, picture: ImageInput) -> np.ndarray:
         """Decode and resize one image as training did: uint8 [size, size, C]."""
         if isinstance(picture, str | Path):
             picture = Path(picture).read_bytes()
         if isinstance(picture, bytes):
-            image = images.decode(picture, self.spec.image_size, value_range=self.spec.value_range).image
+            image = self.decode(picture).image
         elif isinstance(picture, Image.Image):
             image = images.to_grey_or_rgb(picture, self.spec.value_range)
         else:

@@ -19,6 +19,7 @@ Resize = Literal["crop", "pad", "stretch"]
 
 COPIED_AS_TEXT = "copied as text"  # reasons of rejection
 TEXT_BEFORE_IMAGE = "text before the image"
+NOTE_SEPARATOR = "; "  # of several notes in a column of a table
 MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
 _PNG_BIT_DEPTH_AT = 24  # of the file's bytes, in its first chunk
 # An image's id is the hash of its pixels; of a large JPEG's at the smallest of its scales that leaves so many a side,

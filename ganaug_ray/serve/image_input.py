@@ -29,6 +29,7 @@ class RequestImage:
         self.name = name
         self._max_pixels = max_pixels
         self._preprocessed: tuple[tuple[object, ...], np.ndarray] | None = None
+        self._notes: dict[tuple[object, ...], tuple[str, ...]] = {}  # by the kind of input: a candidate's may differ
 
     @property
     def is_small(self) -> bool:
@@ -44,7 +45,12 @@ class RequestImage:
         if self._preprocessed is None or self._preprocessed[0] != model.input:
             decoded_image = decode_image(self.content, self.name, self._max_pixels, model.record)
             self._preprocessed = model.input, model.classifier.preprocess(decoded_image.image)
+            self._notes[model.input] = decoded_image.notes
         return self._preprocessed[1]
+
+    def get_notes(self, model: ModelVersion) -> tuple[str, ...]:
+        """Return what was left out of the file or changed for a model that has answered."""
+        return self._notes[model.input]
 
 
 class RequestPixels:

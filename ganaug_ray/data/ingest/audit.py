@@ -21,8 +21,6 @@ from ganaug_ray.data.losses import FULLY_TRANSPARENT
 from ganaug_ray.data.sources import RawImage
 from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SINGLE_COLOUR, PartReader
 
-NOTE_SEPARATOR = "; "
-
 
 @dataclass(frozen=True)
 class ImageRecord:
@@ -178,7 +176,7 @@ def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | No
         "width": decoded.width,
         "height": decoded.height,
         "format": decoded.format,
-        "note": NOTE_SEPARATOR.join([*_note_wrong_suffix(raw.path, decoded.format), *decoded.notes]),
+        "note": images.NOTE_SEPARATOR.join([*_note_wrong_suffix(raw.path, decoded.format), *decoded.notes]),
         "channels": _count_channels(image),
     }
     if decoded.span:

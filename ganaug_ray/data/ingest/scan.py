@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
 from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.images import NOTE_SEPARATOR
 from ganaug_ray.data.ingest import (
     audit,
     exact_duplicates,
@@ -76,7 +77,7 @@ class Survey:
     def count_notes(self) -> dict[str, int]:
         """Count the notes on usable images: note -> number."""
         notes = self.usable["note"].filter(pc.not_equal(self.usable["note"], ""))
-        return dict(Counter(pc.list_flatten(pc.split_pattern(notes, audit.NOTE_SEPARATOR)).to_pylist()).most_common())
+        return dict(Counter(pc.list_flatten(pc.split_pattern(notes, NOTE_SEPARATOR)).to_pylist()).most_common())
 
 
 @dataclass(frozen=True)

@@ -179,14 +179,16 @@ def test_empty_encoding_is_none(client: TestClient) -> None:
 
 
 def test_first_frame_of_several_is_answered(client: TestClient) -> None:
-    """Of an image with frames the first is answered, as it is trained on."""
+    """Of an image with frames the first is answered, as it is trained on, and the answer says so."""
     first, second = Image.fromarray(np.full((40, 40), 9, np.uint8)), Image.fromarray(np.full((40, 40), 200, np.uint8))
     answers = []
     for frames in ([], [second]):
         sink = io.BytesIO()
         first.save(sink, "GIF", save_all=True, append_images=frames)
-        answers.append(client.post("/v1/predict", content=sink.getvalue()).json()["predictions"][0]["probabilities"])
-    assert answers[0] == pytest.approx(answers[1])
+        answers.append(client.post("/v1/predict", content=sink.getvalue()).json()["predictions"][0])
+    assert answers[0]["probabilities"] == pytest.approx(answers[1]["probabilities"])
+    assert "notes" not in answers[0]
+    assert answers[1]["notes"] == ["frames beyond the first left out"]
 
 
 @pytest.mark.parametrize(
