@@ -23,6 +23,8 @@ _SWAPPED_BYTES = {
 # Of compressed TIFF files, which come in this machine's order of bytes, whatever Pillow says of their samples.
 _NATIVE_RAW_MODES = {"I;16S": "I;16NS", "I;16BS": "I;16NS", "I;32S": "I;32NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 UNKNOWN_RANGE = "unknown value range"
+CUT_OFF = "values beyond the range cut off"  # notes
+NARROW = "all values within a quarter of that range, as if written in a narrower one"
 MIN_FILLED_SHARE = 0.25  # of a range: an image, or half of those of a data set, that fills less may have a narrower one
 _OPAQUE = 65_535  # of a channel of transparency of 16 bits
 _UNSIGNED = 1  # values of TIFF's SampleFormat, which says nothing where all are that
@@ -104,9 +106,9 @@ class Samples:
         if self.declared_high is not None and (low, high) != (0, self.declared_high):
             yield f"its file says 0 to {self.declared_high}, which data.value_range overrules"
         if self.span.low < low or self.span.high > high:
-            yield "values beyond the range cut off"
+            yield CUT_OFF
         if max(abs(self.span.low), abs(self.span.high)) <= MIN_FILLED_SHARE * max(abs(low), abs(high)):
-            yield "all values within a quarter of that range, as if written in a narrower one"
+            yield NARROW
 
 
 def get_default_range(dtype: str) -> tuple[float, float]:

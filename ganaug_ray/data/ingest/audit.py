@@ -4,12 +4,14 @@ A part of a source goes in; a table with a row an image comes out, and the pixel
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from ganaug_ray.config import DataConfig
@@ -93,6 +95,12 @@ _COLUMN_TYPES = {
     "offset": pa.int64(),
 }
 RECORD_SCHEMA = pa.schema([(name, _COLUMN_TYPES.get(name, pa.string())) for name in ImageRecord.__dataclass_fields__])
+
+
+def count_notes(records: pa.Table) -> dict[str, int]:
+    """Count the notes on images: note -> number, the most frequent first."""
+    notes = records["note"].filter(pc.not_equal(records["note"], ""))
+    return dict(Counter(pc.list_flatten(pc.split_pattern(notes, images.NOTE_SEPARATOR)).to_pylist()).most_common())
 
 
 def audit_part(

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
 from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.images import NOTE_SEPARATOR
 from ganaug_ray.data.ingest import (
     audit,
     exact_duplicates,
@@ -76,8 +75,7 @@ class Survey:
 
     def count_notes(self) -> dict[str, int]:
         """Count the notes on usable images: note -> number."""
-        notes = self.usable["note"].filter(pc.not_equal(self.usable["note"], ""))
-        return dict(Counter(pc.list_flatten(pc.split_pattern(notes, NOTE_SEPARATOR)).to_pylist()).most_common())
+        return audit.count_notes(self.usable)
 
 
 @dataclass(frozen=True)
@@ -139,6 +137,7 @@ def survey_splits(
         raise TooManySplits(str(error), _count_possible_splits(configs[0], scanned)) from None
     unlabelled_images = _read_unlabelled(configs[0], scanned.value_range, staged, executor, progress)
     issues = visual_issues.find_issues(scanned.usable)
+    source_remarks = [*scanned.remarks, *unlabelled.describe_other_scale(unlabelled_images, scanned.value_range)]
     for config, column in zip(configs, split_columns, strict=True):
         usable = scanned.usable.append_column("split", column)
         yield Survey(
@@ -150,7 +149,7 @@ def survey_splits(
             issues,
             _select_unlabelled(config, unlabelled_images, usable, staged, executor),
             scanned.passed_over,
-            scanned.remarks,
+            source_remarks,
             scanned.value_range,
         )
 

@@ -317,6 +317,18 @@ def test_values_beyond_range_are_noted(tmp_path: Path) -> None:
     assert found.count_rejects() == {"not a number": 1}
 
 
+def test_unlabelled_images_of_other_scale_are_told(tmp_path: Path) -> None:
+    """Images without labels are brought to the labelled ones' scale; where that cuts them off, a remark says so."""
+    labelled = pictures(tmp_path / "labelled", lambda grey: png16(wide(grey, 12)))
+    pool = pictures(tmp_path / "pool", lambda grey: png16(wide(255 - grey)))
+    out = Folder.from_uri(tmp_path / "out")
+    record = prepare_dataset(DataConfig(source=[labelled], unlabelled=[pool]), out)
+    (remark,) = record.remarks
+    assert "the range of the labelled ones, 0 to 4095: 16 × values beyond the range cut off" in remark
+    assert record.unlabelled_notes["values beyond the range cut off"] == record.unlabelled == 16
+    assert "values beyond the range cut off" in out.read_table("unlabelled.parquet")["note"][0].as_py()
+
+
 def packed_twelve_bits(grey: np.ndarray) -> bytes:
     """A TIFF file of 12 bits a sample, which says so itself."""
     pairs = wide(grey, 12).reshape(-1, 2).astype(int)
