@@ -21,7 +21,8 @@ from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, staging, visual_issues
 from ganaug_ray.data.losses import FULLY_TRANSPARENT
 from ganaug_ray.data.sources import RawImage
-from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SINGLE_COLOUR, PartReader
+from ganaug_ray.data.sources.raw import ARCHIVE, NO_CLASS, PART_IMAGES, SINGLE_COLOUR, PartReader
+from ganaug_ray.data.sources.remedies import find_archive_remedy
 
 
 @dataclass(frozen=True)
@@ -176,6 +177,8 @@ def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | No
     except images.UnreadableError as error:
         if error.span:
             row |= error.span._asdict()
+        if error.reason in ("not an image", "too large") and (remedy := find_archive_remedy(raw.path)):
+            return row | {"reason": ARCHIVE, "detail": remedy}, None
         return row | {"reason": error.reason, "detail": error.detail}, None
     image = images.resize_to_square(decoded.image, config.image_size, config.resize)
     small = image.resize((near_duplicates.HASH_SIDE_PX, near_duplicates.HASH_SIDE_PX), Image.Resampling.BOX)
