@@ -178,6 +178,7 @@ def _scan_source(
     passed_over = {reason: n for reason, n in audited.passed_over.items() if reason != UNLABELLED}
     source_remarks += remarks.describe_passed_over(passed_over if config.unlabelled else audited.passed_over)
     source_remarks += visual_issues.describe_median(usable)
+    source_remarks += visual_issues.describe_classes_apart(usable)
     return _ScannedSource(
         classes,
         config.channels or pc.max(usable["channels"]).as_py(),

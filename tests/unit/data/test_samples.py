@@ -297,6 +297,23 @@ def test_dark_images_are_no_other_scale(highs: list[float], is_refused: bool) ->
         assert scales.infer_range(records, "data.source x") == ValueRange(low=0, high=65535, samples=["integer"])
 
 
+def test_few_dark_images_are_noted(tmp_path: Path) -> None:
+    """A single image of a narrower scale is kept, as it may be dark in truth, and noted."""
+    calls = itertools.count(1)
+    source = pictures(tmp_path / "wide", lambda grey: png16(wide(grey, 8 if next(calls) % 8 == 0 else 16)))
+    found = scan.survey_without_storing(DataConfig(source=[source]))
+    assert found.value_range == ValueRange(low=0, high=65535, samples=["integer"])
+    assert found.count_notes()["all values within a quarter of that range, as if written in a narrower one"] == 2
+
+
+def test_class_of_dark_files_is_told(tmp_path: Path) -> None:
+    """Of plain 8-bit files one class that is dark in every image, and no other, is remarked."""
+    calls = itertools.count()
+    source = pictures(tmp_path / "in", lambda grey: encode(grey // 16 if next(calls) < 8 else grey, "PNG"))
+    (remark,) = scan.survey_without_storing(DataConfig(source=[source])).remarks
+    assert remark.startswith("all images of cat are dark and those of other classes are not")
+
+
 def test_set_range_survives_the_job_file(tmp_path: Path) -> None:
     """A range that is set is the same after the job is written and read; one that is upside down is refused."""
     sections = {"gan": {"steps": 1}, "classifier": {"steps": 1}}
