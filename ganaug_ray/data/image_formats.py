@@ -13,7 +13,7 @@ if features.check("avif"):
 
 _READABLE_SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG",
+    "PNG": rb"\x89PNG(?!\r\n\x1a\n.{4}CgBI)",
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
@@ -24,6 +24,7 @@ _READABLE_SIGNATURES = {
 }
 _OTHER_SIGNATURES = {
     "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
+    "PNG as Apple's Xcode writes for iOS": rb"\x89PNG\r\n\x1a\n.{4}CgBI",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "Photoshop": rb"8BPS\0",
     "GIMP": rb"gimp xcf",
