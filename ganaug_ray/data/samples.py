@@ -81,7 +81,7 @@ class Samples:
             raise UnreadableError(UNKNOWN_RANGE, f"{range_words}; the known range is one of {known.samples[0]} samples")
         default = get_default_range(dtype)
         if not default[0] <= low <= high <= default[1]:
-            raise UnreadableError(UNKNOWN_RANGE, f"{range_words}; set data.value_range: [low, high]", self.span)
+            raise UnreadableError(UNKNOWN_RANGE, range_words, self.span)
         return default
 
     def to_grey_levels(self, low: float, high: float) -> Image.Image:
@@ -121,6 +121,20 @@ def get_default_range(dtype: str) -> tuple[float, float]:
         return 0.0, 1.0
     limits = np.iinfo(dtype)
     return float(limits.min), float(limits.max)
+
+
+def advise_sender(known: ValueRange | None) -> str:
+    """Say which samples a model takes, to whoever cannot change its scale.
+
+    Args:
+        known: of the model; None where it was trained on plain 8 bits.
+
+    >>> advise_sender(None)
+    'send plain 8 bits, or floats from 0 to 1'
+    """
+    if known is None:
+        return "send plain 8 bits, or floats from 0 to 1"
+    return f"send plain 8 bits, or {known.samples[0]} samples from {known.low:.6g} to {known.high:.6g}"
 
 
 def read_samples(image: ImageFile.ImageFile, content: bytes) -> Samples | None:

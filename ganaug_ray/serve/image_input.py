@@ -6,6 +6,7 @@ import numpy as np
 
 from ganaug_ray.core.records import ModelSpec
 from ganaug_ray.data import images
+from ganaug_ray.data.samples import UNKNOWN_RANGE, advise_sender
 from ganaug_ray.serve import body_kinds
 from ganaug_ray.serve.live_model import ModelVersion
 from ganaug_ray.serve.problem_details import ProblemError
@@ -77,15 +78,17 @@ def decode_image(content: bytes, name: str, max_pixels: int, model: ModelSpec) -
     try:
         return images.decode(content, model.image_size, max_pixels, model.value_range)
     except images.UnreadableError as error:
-        explanation = _explain_refusal(error, content)
+        explanation = _explain_refusal(error, content, model)
         sentence = f"{name}: {error.reason}" + (f" ({explanation})" if explanation else "")
         raise ProblemError(_STATUS_BY_REASON.get(error.reason, 422), sentence) from None
 
 
-def _explain_refusal(error: images.UnreadableError, content: bytes) -> str | None:
+def _explain_refusal(error: images.UnreadableError, content: bytes, model: ModelSpec) -> str | None:
     """Return what to do about an image that cannot be read, if that is known, and nothing of the decoder's insides."""
-    if error.reason in ("unsupported format", "unknown value range"):
+    if error.reason == "unsupported format":
         return error.detail
+    if error.reason == UNKNOWN_RANGE:
+        return f"{error.detail}; {advise_sender(model.value_range)}"
     if error.reason == "empty":
         return body_kinds.HOW_TO_SEND
     if error.reason == "not an image":

@@ -19,7 +19,9 @@ from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, staging, visual_issues
+from ganaug_ray.data.ingest.value_range import REMEDY
 from ganaug_ray.data.losses import FULLY_TRANSPARENT
+from ganaug_ray.data.samples import UNKNOWN_RANGE
 from ganaug_ray.data.sources import RawImage
 from ganaug_ray.data.sources.raw import ARCHIVE, NO_CLASS, PART_IMAGES, SINGLE_COLOUR, PartReader
 from ganaug_ray.data.sources.remedies import find_archive_remedy
@@ -177,6 +179,8 @@ def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | No
     except images.UnreadableError as error:
         if error.span:
             row |= error.span._asdict()
+        if error.reason == UNKNOWN_RANGE and error.span:
+            return row | {"reason": error.reason, "detail": f"{error.detail}; {REMEDY}"}, None
         if error.reason in ("not an image", "too large") and (remedy := find_archive_remedy(raw.path)):
             return row | {"reason": ARCHIVE, "detail": remedy}, None
         return row | {"reason": error.reason, "detail": error.detail}, None

@@ -386,8 +386,11 @@ def test_prediction_uses_the_saved_scale(tmp_path: Path) -> None:
     plain = classifier.preprocess(encode(GREY, "PNG"))
     assert np.abs(classifier.preprocess(png16(wide(GREY, 12))).astype(int) - plain).max() <= 1
     assert np.abs(classifier.preprocess(Image.fromarray(wide(GREY, 12))).astype(int) - plain).max() <= 1
-    with pytest.raises(images.UnreadableError, match="unknown value range"):
-        classifier.preprocess(tiff((GREY / 255).astype(np.float32)))
+    floats = (GREY / 255).astype(np.float32)
+    for sent in (tiff(floats), Image.fromarray(floats)):
+        with pytest.raises(images.UnreadableError, match="unknown value range") as refusal:
+            classifier.preprocess(sent)
+        assert refusal.value.detail.endswith("; send plain 8 bits, or integer samples from 0 to 4095")
     source = pictures(tmp_path / "dim", lambda grey: png16(wide(grey, 10)))
     staged = Folder.from_uri(tmp_path / "staged").create()
     others = read_images(DataConfig(source=[source]), source, classifier.spec, staged, map_serially, ())

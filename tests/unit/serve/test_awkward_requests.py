@@ -20,6 +20,7 @@ from starlette.types import Message
 
 from ganaug_ray.serve import app
 from ganaug_ray.serve.service import Service
+from tests.helpers.image_files import tiff
 from tests.helpers.serving import encoded
 
 PNG = encoded(1, (99, 99))
@@ -79,6 +80,11 @@ def make_array() -> bytes:
         (JPEG.decode(errors="replace").encode(), 422, f"image: copied as text (bytes beyond ASCII are lost; {SEND})"),
         (PNG.replace(b"\n", b"\r\n"), 422, f"image: copied as text (line ends were changed; {SEND})"),
         (PNG.replace(b"\r\n", b"\n"), 422, f"image: copied as text (line ends were changed; {SEND})"),
+        (
+            tiff(np.arange(1024, dtype=np.float32).reshape(32, 32)),
+            422,
+            "image: unknown value range (float samples from 0 to 1023; send plain 8 bits, or floats from 0 to 1)",
+        ),
         (b"HTTP/1.1 200 OK\r\n\r\n" + JPEG, 415, "image: text before the image (a JPEG image begins at byte 19"),
     ],
 )
