@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from ganaug_ray.core.records import ValueRange
 from ganaug_ray.data import file_repair, image_formats, jpeg2000, tiff_tags
-from ganaug_ray.data.losses import GREY_MODES, divide_by_alpha, list_losses
+from ganaug_ray.data.losses import GREY_MODES, VOID_ALPHA, divide_by_alpha, has_void_alpha, list_losses
 from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band, read_samples
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
 
@@ -119,9 +119,10 @@ def _decode_file(
         if kind in ("JPEG", "MPO") and file_repair.lacks_pixels(content, image, side):
             raise UnreadableError("truncated or damaged", "its pixels break off before its end mark")
         orientation = _read_orientation(image, exif)
-        notes = list(list_losses(image, samples))
+        is_void = has_void_alpha(image)
+        notes = [VOID_ALPHA] if is_void else list(list_losses(image, samples))
         if samples is None:
-            upright = to_grey_or_rgb(image)
+            upright = image.convert("RGB") if is_void else to_grey_or_rgb(image)
             span = None
         else:
             low, high = samples.choose_range(value_range)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import zlib
 from pathlib import Path
 
@@ -396,6 +397,19 @@ def test_prediction_uses_the_saved_scale(tmp_path: Path) -> None:
     others = read_images(DataConfig(source=[source]), source, classifier.spec, staged, map_serially, ())
     brightest = int(others.images[:].max())
     assert abs(brightest - 64) < 6, "dim by the model's scale, though these alone are of 10 bits"
+
+
+def test_void_alpha_of_bmp_is_ignored() -> None:
+    """A BMP file whose fourth byte is 0 throughout has no transparency; one that has some is laid on white."""
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 60, -40, 1, 32, 3, RGBA.nbytes, 0, 0, 0, 0) + masks + bytes(52)
+    start = b"BM" + struct.pack("<IHHI", 122 + RGBA.nbytes, 0, 0, 122) + header
+    void = np.concatenate([RGB[..., ::-1], np.zeros_like(GREY)[..., None]], -1)
+    decoded = images.decode(start + void.tobytes())
+    assert (np.asarray(decoded.image) == RGB).all()
+    assert decoded.notes == ("transparency of 0 throughout ignored",)
+    void[0, 0, 3] = 255
+    assert images.decode(start + void.tobytes()).notes == ("transparent pixels laid on white",)
 
 
 @pytest.mark.parametrize(("bits", "transparent"), [(2, 1), (4, 3), (8, 100)])
