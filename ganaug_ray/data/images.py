@@ -167,7 +167,7 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
         name, at = behind
         detail = f"a {name} image begins at byte {at}, behind {content[: min(at, 16)]!r}; remove what is before it"
         raise UnreadableError(TEXT_BEFORE_IMAGE, detail)
-    raise UnreadableError("not an image", f"begins with {content[:16]!r}")
+    raise UnreadableError("not an image", image_formats.explain_wrapping(content) or f"begins with {content[:16]!r}")
 
 
 def _scale_transparent_value(image: Image.Image, content: bytes) -> None:

@@ -20,6 +20,7 @@ from pyarrow import NativeFile
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import zip_directory, zip_names
+from ganaug_ray.data.sources.archive_damage import explain_damage
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.data.sources.paths import is_hidden, normalize_path
 from ganaug_ray.data.sources.raw import (
@@ -107,11 +108,12 @@ def _open_zip(source: str) -> zipfile.ZipFile:
 def _open_zip_version(source: str, mtime_ns: int, size: int) -> zipfile.ZipFile:
     folder, name = open_file(source)
     file = folder.fs.open_input_file(f"{folder.path}/{name}")
-    _refuse_many_zip_entries(source, file)
     try:
+        _refuse_many_zip_entries(source, file)
         archive = _parse_zip(file)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise UserError(f"data.source {source}: is no readable zip archive ({error})") from None
+        reason = explain_damage(folder, name) or error
+        raise UserError(f"data.source {source}: is no readable zip archive ({reason})") from None
     _refuse_many_entries(source, len(archive.infolist()))
     return archive
 
@@ -281,7 +283,8 @@ def _refuse_unreadable_tar(source: str) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
+        reason = explain_damage(*open_file(source)) or error
+        raise UserError(f"data.source {source}: is no readable tar archive ({reason})") from None
 
 
 def _has_foreign_bytes(name: str) -> bool:

@@ -85,6 +85,11 @@ def make_array() -> bytes:
             422,
             "image: unknown value range (float samples from 0 to 1023; send plain 8 bits, or floats from 0 to 1)",
         ),
+        (
+            b"--edge\r\nContent-Type: image/png\r\n\r\n" + PNG + b"\r\n--edge--\r\n",
+            415,
+            "image: text before the image (a multipart body that is no form; send a form with Content-Type:",
+        ),
         (b"HTTP/1.1 200 OK\r\n\r\n" + JPEG, 415, "image: text before the image (a JPEG image begins at byte 19"),
     ],
 )
