@@ -187,8 +187,8 @@ def find_base64_format(content: bytes) -> str | None:
 def explain_wrapping(content: bytes) -> str | None:
     """Say what an image is packed or written in, and what to do; None of any other file.
 
-    >>> explain_wrapping(b"\x1f\x8b\x08"), explain_wrapping(b"<html>")
-    ('gzip data; unpack it', None)
+    >>> explain_wrapping(b"data:image/png;base64,iVBORw0K")
+    'a data: URI; decode what follows its comma, and write the bytes'
     """
     if kind := find_base64_format(content):
         return f"{kind} in base64; decode it, and write the bytes"
