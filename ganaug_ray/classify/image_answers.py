@@ -1,9 +1,11 @@
 """Classifies batches of image files: a row for each, even if it cannot be read; in this process or in any other."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +25,9 @@ class PredictedImages:
     """The answers for all images of some sources.
 
     Attributes:
-        table: a row an image: path, label, probability, probabilities (class -> probability) and error, which is null
-            where there is an answer and says why where there is none.
+        table: a row an image: path, label, probability, probabilities (class -> probability), error, which is null
+            where there is an answer and says why where there is none, and note, which is null where nothing of the
+            file was left out or changed and otherwise says what, such as frames and scales.
         passed_over: files that are no images.
         remarks: what is to be known of the sources, a sentence each.
     """
@@ -32,6 +35,11 @@ class PredictedImages:
     table: pa.Table
     passed_over: int = 0
     remarks: tuple[str, ...] = ()
+
+    def count_notes(self) -> dict[str, int]:
+        """Count the notes on images: note -> number, the most frequent first."""
+        notes = pc.split_pattern(self.table["note"].drop_null(), images.NOTE_SEPARATOR)
+        return dict(Counter(pc.list_flatten(notes).to_pylist()).most_common())
 
 
 def predict_in_process(
@@ -61,6 +69,12 @@ def predict_in_process(
         progress(answered / total, f"{answered} of {total} images")
 
     return divide_answers(predictor.classes, [predictor(batch, count) for batch in batches])
+
+
+class _OpenedImage(NamedTuple):
+    pixels: np.ndarray = np.empty(0)  # as the network takes them; empty where there is an error
+    error: str | None = None
+    note: str | None = None
 
 
 class BatchPredictor:
@@ -95,12 +109,12 @@ class BatchPredictor:
             notify: called with numbers of files that have been dealt with, of all those in the batch together.
         """
         opened = list(self._threads.map(self._preprocess, batch["content"].to_pylist(), batch["error"].to_pylist()))
-        errors: list[str | None] = [result if isinstance(result, str) else None for result in opened]
+        errors = [result.error for result in opened]
         readable_rows = [row for row, error in enumerate(errors) if error is None]
         notify(len(opened) - len(readable_rows))
         size = self._classifier.network.batch_size
         pieces = [readable_rows[start : start + size] for start in range(0, len(readable_rows), size)]
-        pixels = [np.stack([opened[row] for row in rows]) for rows in pieces]
+        pixels = [np.stack([opened[row].pixels for row in rows]) for rows in pieces]
         probabilities: list[np.ndarray | None] = [None] * len(opened)
         for rows, predicted in zip(
             pieces, self._map_pieces(self._classifier.predict_probabilities, pixels), strict=True
@@ -108,19 +122,25 @@ class BatchPredictor:
             for row, class_probabilities in zip(rows, predicted, strict=True):
                 probabilities[row] = class_probabilities
             notify(len(rows))
-        return build_answers(self.classes, batch, probabilities, errors)
+        return build_answers(self.classes, batch, probabilities, errors, [result.note for result in opened])
 
-    def _preprocess(self, content: bytes | None, error: str | None) -> np.ndarray | str:
+    def _preprocess(self, content: bytes | None, error: str | None) -> _OpenedImage:
         if content is None:
-            return error or "empty"
+            return _OpenedImage(error=error or "empty")
         try:
-            return self._classifier.preprocess(content)
+            decoded = self._classifier.decode(content)
+            pixels = self._classifier.preprocess(decoded.image)
         except images.UnreadableError as unreadable:
-            return describe_error(unreadable)
+            return _OpenedImage(error=describe_error(unreadable))
+        return _OpenedImage(pixels, note=images.NOTE_SEPARATOR.join(decoded.notes) or None)
 
 
 def build_answers(
-    classes: list[str], batch: pa.Table, probabilities: list[np.ndarray | None], errors: list[str | None]
+    classes: list[str],
+    batch: pa.Table,
+    probabilities: list[np.ndarray | None],
+    errors: list[str | None],
+    notes: Sequence[str | None] = (),
 ) -> pa.Table:
     """Return the answers for a batch of READ_SCHEMA, with its kinds."""
     present_N = np.array([row is not None for row in probabilities], bool)
@@ -139,6 +159,7 @@ def build_answers(
             "probability": build_float_array(probabilities_NK.max(1), present_N),
             "probabilities": build_struct_array(classes, probabilities_NK, present_N),
             "error": build_text_array(errors),
+            "note": build_text_array(list(notes) or [None] * len(errors)),
         }
     )
 

@@ -1,6 +1,7 @@
 """The one inference path: the report, the registry, serving and other software all get the answers computed here."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ganaug_ray.core.records import ModelRecord, ModelSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.loading import tensors
+from ganaug_ray.data.samples import UNKNOWN_RANGE, advise_sender
 from ganaug_ray.errors import UserError
 
 ImageInput = np.ndarray | Image.Image | bytes | str | Path
@@ -113,14 +115,31 @@ class Classifier:
         more = ", ..." if len(self.classes) > MAX_NAMED_CLASSES else ""
         return f"Classifier({self.spec.arch}, {self.spec.image_size} px, {len(self.classes)} classes: {names}{more})"
 
+    def decode(self, content: bytes) -> images.DecodedImage:
+        """Decode an image file as training did. Raises UnreadableError: it cannot be read."""
+        with self._advise_sender():
+            return images.decode(content, self.spec.image_size, value_range=self.spec.value_range)
+
+    @contextmanager
+    def _advise_sender(self) -> Iterator[None]:
+        """Say which samples the model takes where others are refused."""
+        try:
+            yield
+        except images.UnreadableError as error:
+            if error.reason != UNKNOWN_RANGE:
+                raise
+            detail = f"{error.detail}; {advise_sender(self.spec.value_range)}"
+            raise images.UnreadableError(error.reason, detail, error.span) from None
+
     def preprocess(self, picture: ImageInput) -> np.ndarray:
         """Decode and resize one image as training did: uint8 [size, size, C]."""
         if isinstance(picture, str | Path):
             picture = Path(picture).read_bytes()
         if isinstance(picture, bytes):
-            image = images.decode(picture, self.spec.image_size, value_range=self.spec.value_range).image
+            image = self.decode(picture).image
         elif isinstance(picture, Image.Image):
-            image = images.to_grey_or_rgb(picture, self.spec.value_range)
+            with self._advise_sender():
+                image = images.to_grey_or_rgb(picture, self.spec.value_range)
         else:
             image = images.from_array(picture)
         square = images.resize_to_square(image, self.spec.image_size, self.spec.resize)

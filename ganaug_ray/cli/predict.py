@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # it imports torch
 
 MAX_IMAGES_IN_PROCESS = 500  # more than that Ray is started for
 MAX_CLASSES_NAMED = 5  # classes that the line counts
+MAX_NOTES_NAMED = 3  # likewise, notes on images
 
 
 def write_predictions(model: str, images: list[str], out: str, verbose: bool, cpu_only: bool = False) -> None:
@@ -64,7 +65,7 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool, cp
         except UserError:
             log.unlink()
             raise
-        text = f"{summarize_predictions(predicted.table, predicted.passed_over)} -> {out}"
+        text = f"{summarize_predictions(predicted.table, predicted.passed_over, predicted.count_notes())} -> {out}"
         terminal.print_stage_line("predict", "done", text, time.monotonic() - started)
         for remark in predicted.remarks:
             terminal.print_stage_line("predict", "note", remark)
@@ -91,8 +92,8 @@ def _predict_images(model: Folder, addresses: list[str], progress: Progress, cpu
         cluster.disconnect()
 
 
-def summarize_predictions(table: pa.Table, passed_over: int = 0) -> str:
-    """Summarise a table of answers, and the number of files that are no images, in one line.
+def summarize_predictions(table: pa.Table, passed_over: int = 0, notes: Mapping[str, int] | None = None) -> str:
+    """Summarise a table of answers, the number of files that are no images, and notes on images, in one line.
 
     >>> summarize_predictions(pa.table({"label": ["cat", "dog", "cat", None], "error": [None, None, None, "empty"]}))
     '4 images: 2 × cat, 1 × dog; 1 could not be read (see error)'
@@ -109,6 +110,10 @@ def summarize_predictions(table: pa.Table, passed_over: int = 0) -> str:
         summary += f"; {unreadable} could not be read (see error)"
     if passed_over:
         summary += f"; {format_count(passed_over, 'other file')} passed over"
+    if notes:
+        named_notes = [f"{n} × {note}" for note, n in list(notes.items())[:MAX_NOTES_NAMED]]
+        more = " and others" if len(notes) > MAX_NOTES_NAMED else ""
+        summary += f"; notes: {', '.join(named_notes)}{more} (see note)"
     return summary
 
 

@@ -1,5 +1,6 @@
 """Tells what a file is by its first bytes, whatever its name says."""
 
+import base64
 import re
 
 from PIL import features
@@ -13,7 +14,7 @@ if features.check("avif"):
 
 _READABLE_SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
-    "PNG": rb"\x89PNG",
+    "PNG": rb"\x89PNG(?!\r\n\x1a\n.{4}CgBI)",
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
@@ -24,6 +25,7 @@ _READABLE_SIGNATURES = {
 }
 _OTHER_SIGNATURES = {
     "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
+    "PNG as Apple's Xcode writes for iOS": rb"\x89PNG\r\n\x1a\n.{4}CgBI",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "Photoshop": rb"8BPS\0",
     "GIMP": rb"gimp xcf",
@@ -66,6 +68,7 @@ _TEXT_DAMAGE = {
     "bytes beyond ASCII are lost": rb"\xef\xbf\xbdPNG|(\xef\xbf\xbd){3}.{0,6}(JFIF|Exif|\xef\xbf\xbd)",
     "line ends were changed": rb"\x89PNG(?!\r\n\x1a\n)[\r\n]{0,3}\x1a",
 }
+_BASE64_START_CHARS = 1000  # of which a format's signature is found
 _BLANK_START = re.compile(rb"(\xef\xbb\xbf)?\s{0,1024}")  # a byte order mark is blank, too
 _MAX_TEXT_BYTES = 65_536  # in front of an image
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\f\r"))
@@ -166,6 +169,32 @@ def find_pointer(content: bytes) -> str | None:
     'Git LFS'
     """
     return _match_signature(content, _POINTER_SIGNATURES)
+
+
+def find_base64_format(content: bytes) -> str | None:
+    """Return the format of an image in base64, or None.
+
+    >>> find_base64_format(b"iVBORw0KGgoAAAANSUhEUgAA"), find_base64_format(b"iVBOR")
+    ('PNG', None)
+    """
+    letters = re.sub(rb"\s", b"", content[: 2 * _BASE64_START_CHARS])[:_BASE64_START_CHARS]
+    letters = letters.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))  # from the alphabet for addresses
+    if not re.fullmatch(rb"[A-Za-z0-9+/]{16,}", letters):
+        return None
+    return name_image_format(base64.b64decode(letters[: len(letters) // 4 * 4]))
+
+
+def explain_wrapping(content: bytes) -> str | None:
+    """Say what an image is packed or written in, and what to do; None of any other file.
+
+    >>> explain_wrapping(b"data:image/png;base64,iVBORw0K")
+    'a data: URI; decode what follows its comma, and write the bytes'
+    """
+    if kind := find_base64_format(content):
+        return f"{kind} in base64; decode it, and write the bytes"
+    if content[:5].lower() == b"data:":
+        return "a data: URI; decode what follows its comma, and write the bytes"
+    return "gzip data; unpack it" if content[:2] == b"\x1f\x8b" else None
 
 
 def _match_signature(content: bytes, signatures: dict[str, bytes]) -> str | None:

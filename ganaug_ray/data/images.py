@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from ganaug_ray.core.records import ValueRange
 from ganaug_ray.data import file_repair, image_formats, jpeg2000, tiff_tags
-from ganaug_ray.data.losses import GREY_MODES, divide_by_alpha, list_losses
+from ganaug_ray.data.losses import GREY_MODES, VOID_ALPHA, divide_by_alpha, has_void_alpha, list_losses
 from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band, read_samples
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
 
@@ -19,6 +19,7 @@ Resize = Literal["crop", "pad", "stretch"]
 
 COPIED_AS_TEXT = "copied as text"  # reasons of rejection
 TEXT_BEFORE_IMAGE = "text before the image"
+NOTE_SEPARATOR = "; "  # of several notes in a column of a table
 MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
 _PNG_BIT_DEPTH_AT = 24  # of the file's bytes, in its first chunk
 # An image's id is the hash of its pixels; of a large JPEG's at the smallest of its scales that leaves so many a side,
@@ -118,9 +119,10 @@ def _decode_file(
         if kind in ("JPEG", "MPO") and file_repair.lacks_pixels(content, image, side):
             raise UnreadableError("truncated or damaged", "its pixels break off before its end mark")
         orientation = _read_orientation(image, exif)
-        notes = list(list_losses(image, samples))
+        is_void = has_void_alpha(image)
+        notes = [VOID_ALPHA] if is_void else list(list_losses(image, samples))
         if samples is None:
-            upright = to_grey_or_rgb(image)
+            upright = image.convert("RGB") if is_void else to_grey_or_rgb(image)
             span = None
         else:
             low, high = samples.choose_range(value_range)
@@ -165,7 +167,7 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
         name, at = behind
         detail = f"a {name} image begins at byte {at}, behind {content[: min(at, 16)]!r}; remove what is before it"
         raise UnreadableError(TEXT_BEFORE_IMAGE, detail)
-    raise UnreadableError("not an image", f"begins with {content[:16]!r}")
+    raise UnreadableError("not an image", image_formats.explain_wrapping(content) or f"begins with {content[:16]!r}")
 
 
 def _scale_transparent_value(image: Image.Image, content: bytes) -> None:

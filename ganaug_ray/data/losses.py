@@ -10,7 +10,13 @@ from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band
 GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 _USED_BANDS = {"P": 1, "PA": 1, "CMYK": 4} | dict.fromkeys(GREY_MODES, 1)  # 3 in all other modes
 FULLY_TRANSPARENT = "fully transparent and laid on white"
+VOID_ALPHA = "transparency of 0 throughout ignored"
 _ORDINALS = {1: "first", 3: "third", 4: "fourth"}
+
+
+def has_void_alpha(image: Image.Image) -> bool:
+    """Whether a loaded BMP file's fourth byte is 0 throughout: programs that leave it out mean no transparency."""
+    return image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0)
 
 
 def list_losses(image: Image.Image, samples: Samples | None = None) -> Iterator[str]:

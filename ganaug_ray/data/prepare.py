@@ -23,7 +23,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card import class_metadata
-from ganaug_ray.data.ingest import imbalance, near_duplicates, shard_writer, split, visual_issues
+from ganaug_ray.data.ingest import audit, imbalance, near_duplicates, shard_writer, split, visual_issues
 from ganaug_ray.data.ingest.scan import Survey, survey_splits
 from ganaug_ray.data.ingest.source_audit import Progress
 from ganaug_ray.data.loading import image_store
@@ -153,6 +153,7 @@ def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.R
         "visual_issues": {name: len(rows) for name, rows in source_survey.visual_issues.items()},
         "unlabelled": reasons.pop(None, 0),
         "unlabelled_rejected": dict(reasons),
+        "unlabelled_notes": audit.count_notes(unlabelled_rows),
         "near_duplicates": {
             "groups": len(source_survey.duplicate_groups),
             "images": sum(map(len, source_survey.duplicate_groups)),
@@ -229,7 +230,7 @@ def _write_tables(source_survey: Survey, size: int, staged: Folder, out: Folder)
         rejected.select(["path", "provenance", "reason", "detail"]).append_column("thumbnail", pictures),
     )
     if len(source_survey.unlabelled):
-        columns = ["id", "path", "provenance", "reason", "detail"]
+        columns = ["id", "path", "provenance", "reason", "detail", "note"]
         out.write_table("unlabelled.parquet", source_survey.unlabelled.select(columns))
     out.write_table(
         "near_duplicates.parquet", _tabulate_duplicates(usable, source_survey.duplicate_groups, size, staged)

@@ -23,6 +23,9 @@ _SWAPPED_BYTES = {
 # Of compressed TIFF files, which come in this machine's order of bytes, whatever Pillow says of their samples.
 _NATIVE_RAW_MODES = {"I;16S": "I;16NS", "I;16BS": "I;16NS", "I;32S": "I;32NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 UNKNOWN_RANGE = "unknown value range"
+CUT_OFF = "values beyond the range cut off"  # notes
+NARROW = "all values within a quarter of that range, as if written in a narrower one"
+MIN_FILLED_SHARE = 0.25  # of a range: an image, or half of those of a data set, that fills less may have a narrower one
 _OPAQUE = 65_535  # of a channel of transparency of 16 bits
 _UNSIGNED = 1  # values of TIFF's SampleFormat, which says nothing where all are that
 _SIGNED = 2
@@ -78,7 +81,7 @@ class Samples:
             raise UnreadableError(UNKNOWN_RANGE, f"{range_words}; the known range is one of {known.samples[0]} samples")
         default = get_default_range(dtype)
         if not default[0] <= low <= high <= default[1]:
-            raise UnreadableError(UNKNOWN_RANGE, f"{range_words}; set data.value_range: [low, high]", self.span)
+            raise UnreadableError(UNKNOWN_RANGE, range_words, self.span)
         return default
 
     def to_grey_levels(self, low: float, high: float) -> Image.Image:
@@ -103,7 +106,9 @@ class Samples:
         if self.declared_high is not None and (low, high) != (0, self.declared_high):
             yield f"its file says 0 to {self.declared_high}, which data.value_range overrules"
         if self.span.low < low or self.span.high > high:
-            yield "values beyond the range cut off"
+            yield CUT_OFF
+        if max(abs(self.span.low), abs(self.span.high)) <= MIN_FILLED_SHARE * max(abs(low), abs(high)):
+            yield NARROW
 
 
 def get_default_range(dtype: str) -> tuple[float, float]:
@@ -116,6 +121,20 @@ def get_default_range(dtype: str) -> tuple[float, float]:
         return 0.0, 1.0
     limits = np.iinfo(dtype)
     return float(limits.min), float(limits.max)
+
+
+def advise_sender(known: ValueRange | None) -> str:
+    """Say which samples a model takes, to whoever cannot change its scale.
+
+    Args:
+        known: of the model; None where it was trained on plain 8 bits.
+
+    >>> advise_sender(None)
+    'send plain 8 bits, or floats from 0 to 1'
+    """
+    if known is None:
+        return "send plain 8 bits, or floats from 0 to 1"
+    return f"send plain 8 bits, or {known.samples[0]} samples from {known.low:.6g} to {known.high:.6g}"
 
 
 def read_samples(image: ImageFile.ImageFile, content: bytes) -> Samples | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import re
 
-from ganaug_ray.data.image_formats import name_image_format
+from ganaug_ray.data.image_formats import find_base64_format
 from ganaug_ray.data.sources.paths import is_image_name
 
 HOW_TO_SEND = "send the image file itself, with curl --data-binary @cat.jpg or -F images=@cat.jpg"
@@ -15,12 +14,12 @@ HOW_TO_SEND_FORM = (
 )
 MAX_NAME_CHARS = 200  # of a file's name
 MIN_JUDGED_BYTES = 2000  # of an image file: among this many there is a byte that is a line end
-BASE64_START_CHARS = 1000  # of which a format's signature is found
 
 # Bytes that no text has, in whatever encoding but those of two bytes a character: control characters without white
 # space and the escape that Japanese encodings switch by.
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
 _FORM_START = rb"--[^\r\n]{1,200}\r?\n(content-[a-z-]+:[^\r\n]*\r?\n)*content-disposition:"
+_MULTIPART_START = rb"--[^\r\n]{1,200}\r?\n(content-[a-z-]+:[^\r\n]*\r?\n)+\r?\n"
 _PLAIN_PPM = rb"P[1-3]\s+((#[^\n]*\n\s*)*\d+\s+){2}(#[^\n]*\n\s*)*\d"
 
 # Tried in this order; the last ones are those that others may look like.
@@ -57,12 +56,14 @@ def explain_content(content: bytes) -> str | None:
     >>> explain_content(b'{"image": "..."}')
     'JSON; send the image file itself, with curl --data-binary @cat.jpg or -F images=@cat.jpg'
     """
-    kind = _find_base64_image(content)
+    kind = find_base64_format(content)
     if kind is not None:
         return f"{kind} in base64; {HOW_TO_SEND}"
     start = content[:4096].lstrip()
     if re.match(_FORM_START, start, re.IGNORECASE):
         return f"a form; {HOW_TO_SEND_FORM}"
+    if re.match(_MULTIPART_START, start, re.IGNORECASE):
+        return f"a multipart body that is no form; {HOW_TO_SEND_FORM}"
     for kind, sign in _SIGNS.items():
         if re.match(sign, start, re.DOTALL | re.IGNORECASE):
             return f"{kind}; {HOW_TO_SEND}"
@@ -85,13 +86,3 @@ def is_text(content: bytes) -> bool:
 def has_lost_line_ends(content: bytes) -> bool:
     """Return whether a file's line ends are gone, which curl's -d leaves out, and --data-binary does not."""
     return len(content) >= MIN_JUDGED_BYTES and b"\n" not in content and b"\r" not in content
-
-
-def _find_base64_image(content: bytes) -> str | None:
-    """Return the format of an image in base64, or None."""
-    letters = re.sub(rb"\s", b"", content[: 2 * BASE64_START_CHARS])[:BASE64_START_CHARS]
-    letters = letters.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))  # from the alphabet for addresses
-    if not re.fullmatch(rb"[A-Za-z0-9+/]{16,}", letters):
-        return None
-    start = base64.b64decode(letters[: len(letters) // 4 * 4])
-    return name_image_format(start)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ganaug_ray.core.records import ModelSpec
 from ganaug_ray.data import images
+from ganaug_ray.data.samples import UNKNOWN_RANGE, advise_sender
 from ganaug_ray.serve import body_kinds
 from ganaug_ray.serve.live_model import ModelVersion
 from ganaug_ray.serve.problem_details import ProblemError
@@ -29,6 +30,7 @@ class RequestImage:
         self.name = name
         self._max_pixels = max_pixels
         self._preprocessed: tuple[tuple[object, ...], np.ndarray] | None = None
+        self._notes: dict[tuple[object, ...], tuple[str, ...]] = {}  # by the kind of input: a candidate's may differ
 
     @property
     def is_small(self) -> bool:
@@ -44,7 +46,12 @@ class RequestImage:
         if self._preprocessed is None or self._preprocessed[0] != model.input:
             decoded_image = decode_image(self.content, self.name, self._max_pixels, model.record)
             self._preprocessed = model.input, model.classifier.preprocess(decoded_image.image)
+            self._notes[model.input] = decoded_image.notes
         return self._preprocessed[1]
+
+    def get_notes(self, model: ModelVersion) -> tuple[str, ...]:
+        """Return what was left out of the file or changed for a model that has answered."""
+        return self._notes[model.input]
 
 
 class RequestPixels:
@@ -71,15 +78,17 @@ def decode_image(content: bytes, name: str, max_pixels: int, model: ModelSpec) -
     try:
         return images.decode(content, model.image_size, max_pixels, model.value_range)
     except images.UnreadableError as error:
-        explanation = _explain_refusal(error, content)
+        explanation = _explain_refusal(error, content, model)
         sentence = f"{name}: {error.reason}" + (f" ({explanation})" if explanation else "")
         raise ProblemError(_STATUS_BY_REASON.get(error.reason, 422), sentence) from None
 
 
-def _explain_refusal(error: images.UnreadableError, content: bytes) -> str | None:
+def _explain_refusal(error: images.UnreadableError, content: bytes, model: ModelSpec) -> str | None:
     """Return what to do about an image that cannot be read, if that is known, and nothing of the decoder's insides."""
-    if error.reason in ("unsupported format", "unknown value range"):
+    if error.reason == "unsupported format":
         return error.detail
+    if error.reason == UNKNOWN_RANGE:
+        return f"{error.detail}; {advise_sender(model.value_range)}"
     if error.reason == "empty":
         return body_kinds.HOW_TO_SEND
     if error.reason == "not an image":

@@ -57,6 +57,8 @@ class DatasetRecord(StageRecord):
     """Images without a label that are stored."""
     unlabelled_rejected: dict[str, int] = Field(default_factory=dict)
     """Reason -> images without a label that are left out."""
+    unlabelled_notes: dict[str, int] = Field(default_factory=dict)
+    """What was left out, changed or odd -> stored images without a label."""
     near_duplicates: dict[str, int] = Field(default_factory=dict)
     """groups and images: of images that resemble each other."""
     mean: list[float] = Field(default_factory=list)

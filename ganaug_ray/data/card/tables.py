@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card.class_metadata import join_classes
-from ganaug_ray.data.ingest.audit import NOTE_SEPARATOR
+from ganaug_ray.data.images import NOTE_SEPARATOR
 
 IMBALANCE_RATIO = 3.0  # times the smallest class
 MIN_TRAIN_IMAGES = 20  # training images

@@ -4,12 +4,14 @@ A part of a source goes in; a table with a row an image comes out, and the pixel
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from ganaug_ray.config import DataConfig
@@ -17,11 +19,12 @@ from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, staging, visual_issues
+from ganaug_ray.data.ingest.value_range import REMEDY
 from ganaug_ray.data.losses import FULLY_TRANSPARENT
+from ganaug_ray.data.samples import UNKNOWN_RANGE
 from ganaug_ray.data.sources import RawImage
-from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SINGLE_COLOUR, PartReader
-
-NOTE_SEPARATOR = "; "
+from ganaug_ray.data.sources.raw import ARCHIVE, NO_CLASS, PART_IMAGES, SINGLE_COLOUR, PartReader
+from ganaug_ray.data.sources.remedies import find_archive_remedy
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,12 @@ _COLUMN_TYPES = {
 RECORD_SCHEMA = pa.schema([(name, _COLUMN_TYPES.get(name, pa.string())) for name in ImageRecord.__dataclass_fields__])
 
 
+def count_notes(records: pa.Table) -> dict[str, int]:
+    """Count the notes on images: note -> number, the most frequent first."""
+    notes = records["note"].filter(pc.not_equal(records["note"], ""))
+    return dict(Counter(pc.list_flatten(pc.split_pattern(notes, images.NOTE_SEPARATOR)).to_pylist()).most_common())
+
+
 def audit_part(
     config: DataConfig, value_range: ValueRange | None, staged: Folder, named_part: tuple[str, PartReader]
 ) -> pa.Table:
@@ -170,6 +179,10 @@ def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | No
     except images.UnreadableError as error:
         if error.span:
             row |= error.span._asdict()
+        if error.reason == UNKNOWN_RANGE and error.span:
+            return row | {"reason": error.reason, "detail": f"{error.detail}; {REMEDY}"}, None
+        if error.reason in ("not an image", "too large") and (remedy := find_archive_remedy(raw.path)):
+            return row | {"reason": ARCHIVE, "detail": remedy}, None
         return row | {"reason": error.reason, "detail": error.detail}, None
     image = images.resize_to_square(decoded.image, config.image_size, config.resize)
     small = image.resize((near_duplicates.HASH_SIDE_PX, near_duplicates.HASH_SIDE_PX), Image.Resampling.BOX)
@@ -178,7 +191,7 @@ def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | No
         "width": decoded.width,
         "height": decoded.height,
         "format": decoded.format,
-        "note": NOTE_SEPARATOR.join([*_note_wrong_suffix(raw.path, decoded.format), *decoded.notes]),
+        "note": images.NOTE_SEPARATOR.join([*_note_wrong_suffix(raw.path, decoded.format), *decoded.notes]),
         "channels": _count_channels(image),
     }
     if decoded.span:

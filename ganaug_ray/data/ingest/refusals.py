@@ -7,11 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, SIDECAR
-from ganaug_ray.data.sources.remedies import find_content_remedy
+from ganaug_ray.data.sources.remedies import find_archive_remedy, find_content_remedy
 from ganaug_ray.errors import UserError
 
 MAX_REASONS = 6  # named
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 LABEL_REASONS = (NO_CLASS, LABEL_CONFLICT, "no split")
 
 
@@ -70,8 +69,8 @@ def _name_example(rejected: pa.Table) -> str:
         return ""
     reason = reasons.most_common(1)[0][0]
     first = rejected.filter(pc.equal(rejected["reason"], reason)).slice(0, 1).to_pylist()[0]
-    if first["path"].lower().endswith(ARCHIVE_SUFFIXES):
-        return f"; {first['path']} is an archive: name each archive in data.source, in a list"
+    if remedy := find_archive_remedy(first["path"]):
+        return f"; {first['path']} {remedy}"
     return _advise_on_file(first["path"]) or f"; {first['path']}: {first['detail'] or reason}"
 
 

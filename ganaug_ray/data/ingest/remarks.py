@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.label_text import is_number
-from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK, RAW_BESIDE, UNLABELLED, UNREAD_BESIDE
+from ganaug_ray.data.sources.raw import ARCHIVE, HIDDEN, LINK_BACK, RAW_BESIDE, UNLABELLED, UNREAD_BESIDE
+from ganaug_ray.data.sources.remedies import find_archive_remedy
 
 MAX_PAIRS = 3  # named in a sentence, or in sentences of a kind
 
@@ -46,6 +47,22 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
 def _describe_copies(n: int, noun: str, nouns: str) -> str:
     verb = "lies beside an image of the same name and was" if n == 1 else "lie beside images of the same name and were"
     return f"{format_count(n, noun, nouns)} {verb} passed over, since the images are used"
+
+
+def describe_archives(rejected: pa.Table) -> list[str]:
+    """Say which archives lie among the images, where they are not read.
+
+    Args:
+        rejected: the fields of audit.ImageRecord.
+    """
+    paths_by_remedy: dict[str, list[str]] = defaultdict(list)
+    for path in rejected.filter(pc.equal(rejected["reason"], ARCHIVE))["path"].to_pylist():
+        paths_by_remedy[find_archive_remedy(path) or ARCHIVE].append(path)
+    sentences = []
+    for remedy, paths in paths_by_remedy.items():
+        more = f" (as {format_count(len(paths) - 1, 'other is', 'others are')})" if len(paths) > 1 else ""
+        sentences.append(f"{paths[0]}{more} was not read: it {remedy}")
+    return sentences
 
 
 def describe_lost_classes(classes: Sequence[str], rejected: pa.Table) -> list[str]:

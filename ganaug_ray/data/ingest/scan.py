@@ -75,8 +75,7 @@ class Survey:
 
     def count_notes(self) -> dict[str, int]:
         """Count the notes on usable images: note -> number."""
-        notes = self.usable["note"].filter(pc.not_equal(self.usable["note"], ""))
-        return dict(Counter(pc.list_flatten(pc.split_pattern(notes, audit.NOTE_SEPARATOR)).to_pylist()).most_common())
+        return audit.count_notes(self.usable)
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,7 @@ def survey_splits(
         raise TooManySplits(str(error), _count_possible_splits(configs[0], scanned)) from None
     unlabelled_images = _read_unlabelled(configs[0], scanned.value_range, staged, executor, progress)
     issues = visual_issues.find_issues(scanned.usable)
+    source_remarks = [*scanned.remarks, *unlabelled.describe_other_scale(unlabelled_images, scanned.value_range)]
     for config, column in zip(configs, split_columns, strict=True):
         usable = scanned.usable.append_column("split", column)
         yield Survey(
@@ -149,7 +149,7 @@ def survey_splits(
             issues,
             _select_unlabelled(config, unlabelled_images, usable, staged, executor),
             scanned.passed_over,
-            scanned.remarks,
+            source_remarks,
             scanned.value_range,
         )
 
@@ -173,10 +173,12 @@ def _scan_source(
     source_remarks = [*audited.remarks, *given_splits.describe_given(config, usable, rejected)]
     source_remarks += remarks.describe_similar_names(classes)
     source_remarks += remarks.describe_numbered_classes(classes)
+    source_remarks += remarks.describe_archives(rejected)
     source_remarks += remarks.describe_lost_classes(classes, rejected)
     passed_over = {reason: n for reason, n in audited.passed_over.items() if reason != UNLABELLED}
     source_remarks += remarks.describe_passed_over(passed_over if config.unlabelled else audited.passed_over)
     source_remarks += visual_issues.describe_median(usable)
+    source_remarks += visual_issues.describe_classes_apart(usable)
     return _ScannedSource(
         classes,
         config.channels or pc.max(usable["channels"]).as_py(),

@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import near_duplicates, shard_writer
+from ganaug_ray.data.ingest.audit import count_notes
+from ganaug_ray.data.samples import CUT_OFF, NARROW
 from ganaug_ray.data.sources import RawImage
 from ganaug_ray.data.sources.raw import PartReader
 from ganaug_ray.runtime.executors import Executor
@@ -17,6 +21,25 @@ _SPLIT_ORDER = ("train", "val", "test")
 def read_without_labels(part: PartReader) -> Iterator[RawImage]:
     """Yield the images of a part of a source without their labels."""
     return (replace(raw, label="", objection=None) for raw in part())
+
+
+def describe_other_scale(records: pa.Table, value_range: ValueRange | None) -> list[str]:
+    """Say how many images without labels seem to have another scale than the labelled ones, which they are brought to.
+
+    Args:
+        records: fields of audit.ImageRecord, a row an image without a label.
+        value_range: of the labelled images; None where they have plain 8 bits.
+    """
+    if value_range is None:
+        return []
+    notes = count_notes(records.filter(pc.is_null(records["reason"])))
+    signs = ", ".join(f"{notes[note]} × {note}" for note in (CUT_OFF, NARROW) if note in notes)
+    if not signs:
+        return []
+    return [
+        f"the images without labels are read in the range of the labelled ones, {value_range.low:.6g} to "
+        f"{value_range.high:.6g}: {signs}; if they have another scale, bring the files of data.unlabelled to that range"
+    ]
 
 
 def drop_labels(usable: pa.Table) -> pa.Table:

@@ -15,12 +15,11 @@ from ganaug_ray.config import DataConfig
 from ganaug_ray.core.records import DatasetRecord, ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.samples import UNKNOWN_RANGE, get_default_range
+from ganaug_ray.data.samples import MIN_FILLED_SHARE, UNKNOWN_RANGE, get_default_range
 from ganaug_ray.data.sources.raw import SINGLE_COLOUR
 from ganaug_ray.errors import UserError
 
 INTEGER_BITS = (8, 10, 12, 14)  # fewer than a file's samples have
-MIN_FILLED_SHARE = 0.25  # of a scale, by half of the images
 # Of the images of a class: so many that end where a narrower scale does seem to have that one.
 MIN_NARROW_SHARE = 0.2
 MIN_NARROW_IMAGES = 4

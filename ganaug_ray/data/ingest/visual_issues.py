@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data import images
 
 # An image stands out if its score is below both a limit and this share of the data set's median score. The second is
@@ -176,6 +177,26 @@ def describe_median(rows: pa.Table) -> list[str]:
                 "of 1; look at the card, and at data.value_range if the files have more than 8 bits"
             ]
     return []
+
+
+def describe_classes_apart(rows: pa.Table) -> list[str]:
+    """Say which classes are dark or bright in every image, where other classes are not: that alone would tell them.
+
+    Args:
+        rows: label and the fields of VisualMeasures, a row an image.
+    """
+    sentences = []
+    for issue in ISSUES[:2]:
+        table = pa.table({"label": rows["label"], "score": issue.score_images(rows)})
+        classes = table.group_by("label").aggregate([("score", "max"), ([], "count_all")]).sort_by("label").to_pylist()
+        apart = [row["label"] for row in classes if row["score_max"] < issue.limit and row["count_all"] > 1]
+        if apart and len(apart) < len(classes):
+            more = f" (and of {format_count(len(apart) - 1, 'other class', 'other classes')})" if len(apart) > 1 else ""
+            sentences.append(
+                f"all images of {apart[0]}{more} are {issue.name} and those of other classes are not, so brightness "
+                "alone would tell them; look whether their files were written in another scale"
+            )
+    return sentences
 
 
 def name_issues(rows_by_issue: dict[str, np.ndarray], n: int) -> pa.Array:

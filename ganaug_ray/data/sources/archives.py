@@ -20,6 +20,7 @@ from pyarrow import NativeFile
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import zip_directory, zip_names
+from ganaug_ray.data.sources.archive_damage import explain_damage
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.data.sources.paths import is_hidden, normalize_path
 from ganaug_ray.data.sources.raw import (
@@ -36,6 +37,7 @@ from ganaug_ray.data.sources.raw import (
     make_remarks,
     open_file,
 )
+from ganaug_ray.data.sources.tar_links import HardLinks
 from ganaug_ray.errors import UserError
 
 MAX_ENTRIES = 500_000
@@ -106,11 +108,12 @@ def _open_zip(source: str) -> zipfile.ZipFile:
 def _open_zip_version(source: str, mtime_ns: int, size: int) -> zipfile.ZipFile:
     folder, name = open_file(source)
     file = folder.fs.open_input_file(f"{folder.path}/{name}")
-    _refuse_many_zip_entries(source, file)
     try:
+        _refuse_many_zip_entries(source, file)
         archive = _parse_zip(file)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise UserError(f"data.source {source}: is no readable zip archive ({error})") from None
+        reason = explain_damage(folder, name) or error
+        raise UserError(f"data.source {source}: is no readable zip archive ({reason})") from None
     _refuse_many_entries(source, len(archive.infolist()))
     return archive
 
@@ -171,9 +174,14 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
     written_names: list[str] = []
     foreign_names: list[str] = []
     remarks: list[str] = []
+    links = HardLinks()
     with suppress(UserError):  # of an archive that breaks off: whoever reads it says so
-        for archive, entry, name in _list_tar_entries(source):
+        for number, (archive, entry, name) in enumerate(_list_tar_entries(source)):
             listed = archive
+            if entry.isfile():
+                links.add_file(number, name)
+            elif entry.islnk() and _check_path(entry.name) is None:
+                links.add_link(name, _normalize_name(entry.linkname))
             if not entry.isdir():
                 names.append(name)
                 written_names.append(entry.name)
@@ -192,16 +200,26 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labels_by_name = {name: labels.find_label(name) for name in names}
     found_labels = labels_by_name.values()
-    read = functools.partial(_read_tar, source, labels_by_name)
+    read = functools.partial(_read_tar, source, labels_by_name, links.names_by_target)
     yield SourcePart(read, collect_splits(found_labels), None, collect_classes(found_labels))
 
 
-def _read_tar(source: str, labels: Mapping[str, Label]) -> Iterator[RawImage]:
-    for archive, entry, name in _list_tar_entries(source):
-        if not entry.isdir() and name in labels:
-            with _refuse_unreadable_tar(source):
-                content = _read_tar_entry(archive, entry)
-            yield make_image(name, labels[name], content)
+def _read_tar(source: str, labels: Mapping[str, Label], links: Mapping[int, Sequence[str]]) -> Iterator[RawImage]:
+    """Yield the images of a tar archive; a hard link where its content is, since it can only be read in its order."""
+    read_links: Counter[str] = Counter()
+    for number, (archive, entry, name) in enumerate(_list_tar_entries(source)):
+        if entry.islnk() and read_links[name]:
+            read_links[name] -= 1
+            continue
+        names = [name] if not entry.isdir() and name in labels else []
+        link_names = [link for link in links.get(number, ()) if link in labels]
+        if not names and not link_names:
+            continue
+        with _refuse_unreadable_tar(source):
+            content = _read_tar_entry(archive, entry)
+        read_links.update(link_names)
+        for image_name in (*names, *link_names):
+            yield make_image(image_name, labels[image_name], content)
 
 
 def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
@@ -217,9 +235,13 @@ def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.Ta
             )
             for number, entry in enumerate(archive):
                 _refuse_many_entries(source, number + 1)
-                path = _decode_name(entry.name.encode(errors="surrogateescape"))
-                yield archive, entry, normalize_path(path).lstrip("/")  # as other programs unpack it
+                yield archive, entry, _normalize_name(entry.name)
             _refuse_more_content(archive)
+
+
+def _normalize_name(name: str) -> str:
+    """Return the path of an entry in one form, without a slash in front, as other programs unpack it."""
+    return normalize_path(_decode_name(name.encode(errors="surrogateescape"))).lstrip("/")
 
 
 class _StrictEntry(tarfile.TarInfo):
@@ -261,7 +283,8 @@ def _refuse_unreadable_tar(source: str) -> Iterator[None]:
     try:
         yield
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
+        reason = explain_damage(*open_file(source)) or error
+        raise UserError(f"data.source {source}: is no readable tar archive ({reason})") from None
 
 
 def _has_foreign_bytes(name: str) -> bool:
@@ -289,9 +312,16 @@ def _decode_name(name: bytes) -> str:
 def _read_tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | UnreadableError:
     if problem := _check_path(entry.name):
         return problem
+    if entry.issym():
+        return UnreadableError(
+            "link", "an archive's symbolic links are not followed; tar --dereference packs the files"
+        )
+    if entry.islnk():
+        return UnreadableError(
+            "link", f"a hard link to {entry.linkname:.200}, which is no file before it in the archive"
+        )
     if not entry.isfile():
-        is_link = entry.issym() or entry.islnk()
-        return UnreadableError("link" if is_link else "not a file", "links are not followed")
+        return UnreadableError("not a file", "a pipe, a device or another special file")
     if entry.size > MAX_IMAGE_BYTES:
         return UnreadableError("too large", f"{entry.size} bytes")
     stream = archive.extractfile(entry)

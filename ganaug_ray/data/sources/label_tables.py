@@ -22,6 +22,7 @@ from ganaug_ray.data.sources.columns import Columns, choose_columns, has_image_a
 from ganaug_ray.data.sources.label_text import read_split_cell
 from ganaug_ray.data.sources.paths import is_image_name, normalize_path, strip_query
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
+from ganaug_ray.data.sources.remedies import find_source_remedy
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
 from ganaug_ray.errors import UserError
 
@@ -115,8 +116,27 @@ def _read_text(path: str) -> str:
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError:
-        raise UserError(f"{path}: is no UTF-8 text; expected a CSV file with the columns image and label") from None
+        if remedy := find_source_remedy(strip_query(path)):
+            raise UserError(f"{path}: is a file of a kind that is not read; {remedy}") from None
+        cause = "is no UTF-8 text" if b"\0" in content else "is text in another encoding than UTF-8; save it as UTF-8"
+        raise UserError(f"{path}: {cause}; expected a CSV file with the columns image and label") from None
+    _refuse_coco(text, path)
     return text if "\n" in text else text.replace("\r", "\n")  # as old Macs, and Excel still, end lines
+
+
+def _refuse_coco(text: str, path: str) -> None:
+    """Raise an error if a text is one object for all images, as COCO has its annotations."""
+    if not json_lines.is_json(text) or '"annotations"' not in text:
+        return
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return
+    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
+        raise UserError(
+            f"{path}: holds annotations as COCO has them, one object for all images; write one an image and line, such "
+            'as {"image": "1.png", "label": "cat"}, with the suffix .jsonl'
+        )
 
 
 def _split_declaration(text: str) -> tuple[str | None, str]:

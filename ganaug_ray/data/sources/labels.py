@@ -77,7 +77,9 @@ class FileLabels:
         asides = _list_asides(images, find_masks(images)) if metadata_paths else {}
         metadata = MetadataLabels(folder, columns, metadata_paths, images, asides)
         unlabelled = [path for path in images if metadata.find_label(path) is None]
-        folder_labels = FolderLabels(unlabelled, _suggest_table(folder, paths) if folder else "")
+        folder_labels = FolderLabels(
+            unlabelled, (_suggest_table(folder, paths) if folder else "") or _explain_class_files(paths)
+        )
         if levels := folder_labels.find_other_level():
             raise UserError(f"data.source {source}: {levels}")
         self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
@@ -119,6 +121,17 @@ def _suggest_table(folder: str, paths: Sequence[str]) -> str:
         width=math.inf,
     )
     return f"; if {table} lists the classes, set data.label_from: {setting.strip()}"
+
+
+def _explain_class_files(paths: Sequence[str]) -> str:
+    """Say that files which hold the class of the image beside them are not read; empty if there are none."""
+    example = next((path for path in paths if path.endswith(".cls")), None)
+    if example is None:
+        return ""
+    return (
+        f"; {example} seems to hold its class, as in shards of WebDataset, and is not read: write a table with the "
+        "columns image and label, and name it in data.label_from.csv"
+    )
 
 
 def _suggest_unpacking(paths: Sequence[str]) -> list[str]:

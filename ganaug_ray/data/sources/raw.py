@@ -23,6 +23,7 @@ PART_IMAGES = 256  # images
 MAX_IMAGE_BYTES = 256 * 1024**2  # of one image file; a larger one is not read
 
 NO_CLASS = "no class"
+ARCHIVE = "archive"  # among images, where it is not read
 LABEL_CONFLICT = "label conflict"
 SINGLE_COLOUR = "single colour"
 SIDECAR = "sidecar file"  # text, annotations or masks that stand beside images

@@ -20,6 +20,12 @@ SOURCE_REMEDIES = {
     (".csv.gz", ".tsv.gz", ".jsonl.gz", ".parquet.gz"): "unpack it",
     (".7z", ".rar", ".bz2", ".xz", ".zst", ".tbz2", ".txz"): "unpack it, or pack it as .zip or .tar.gz",
 }
+ARCHIVE_REMEDIES = {
+    (".zip", ".tar", ".tar.gz", ".tgz"): "is an archive: name each archive in data.source, in a list",
+    (".7z", ".rar", ".tar.bz2", ".tar.xz", ".tar.zst", ".tbz2", ".txz"): (
+        "is an archive: unpack it, or pack it as .zip or .tar.gz and name it in data.source, in a list"
+    ),
+}
 
 
 def find_content_remedy(path: str) -> str | None:
@@ -33,6 +39,15 @@ def find_content_remedy(path: str) -> str | None:
     if CIFAR_FILE.search(path):
         return "is a file as CIFAR has them; give torchvision:CIFAR10, or save its images as PNG files"
     return _find_by_suffix(path, CONTENT_REMEDIES)
+
+
+def find_archive_remedy(path: str) -> str | None:
+    """Say what to do about an archive that lies among images, where it is not read; None of any other file.
+
+    >>> find_archive_remedy("pets/bird.zip"), find_archive_remedy("cat/1.png")
+    ('is an archive: name each archive in data.source, in a list', None)
+    """
+    return _find_by_suffix(path, ARCHIVE_REMEDIES)
 
 
 def find_source_remedy(path: str) -> str | None:

@@ -17,6 +17,10 @@ class Prediction(BaseModel):
     label: str = Field(description="The likeliest class.")
     probability: float = Field(description="Probability of that class.")
     probabilities: dict[str, float] = Field(description="Probabilities of all classes; they sum to one.")
+    notes: list[str] = Field(
+        default=[],
+        description="What was left out of the file or changed, such as frames and scales; absent where nothing was.",
+    )
 
 
 class Predictions(BaseModel):

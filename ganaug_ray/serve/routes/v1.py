@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter
@@ -31,8 +31,10 @@ def build_router(service: Service) -> APIRouter:
     async def predict(request: Request) -> Response:
         """Classify an image, or several; all of a request by the same version of the model."""
         started = time.perf_counter()
-        answer = await service.classify_images(await request_body.read_images(request, service.limits))
-        return Response(json.dumps(_describe_answer(answer, started)), media_type="application/json")
+        images = await request_body.read_images(request, service.limits)
+        answer = await service.classify_images(images)
+        content = _describe_answer(answer, [image.get_notes(answer.model) for image in images], started)
+        return Response(json.dumps(content), media_type="application/json")
 
     heat_map = {"description": "The heat map over the image.", "content": {"image/png": {}}}
     class_parameter = {
@@ -65,19 +67,20 @@ def build_router(service: Service) -> APIRouter:
     return routes
 
 
-def _describe_answer(answer: Answer, started: float) -> dict[str, Any]:
+def _describe_answer(answer: Answer, notes: Sequence[tuple[str, ...]], started: float) -> dict[str, Any]:
     classes = answer.model.classifier.classes
     rows = answer.probabilities_NK.tolist()
     predictions = []
     for number, (label, row) in enumerate(zip(answer.labels, rows, strict=True)):
-        predictions.append(
-            {
-                "id": f"{answer.id}-{number}",
-                "label": label,
-                "probability": max(row),
-                "probabilities": dict(zip(classes, row, strict=True)),
-            }
-        )
+        prediction = {
+            "id": f"{answer.id}-{number}",
+            "label": label,
+            "probability": max(row),
+            "probabilities": dict(zip(classes, row, strict=True)),
+        }
+        if notes[number]:
+            prediction["notes"] = list(notes[number])
+        predictions.append(prediction)
     return {
         "model": answer.model.name,
         "version": answer.model.version,

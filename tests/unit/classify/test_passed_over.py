@@ -10,10 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ganaug_ray.classify.image_answers import build_answers, divide_answers
+from ganaug_ray.classify.image_answers import build_answers, divide_answers, predict_in_process
 from ganaug_ray.classify.image_files import list_parts, read_batches
 from ganaug_ray.cli.predict import summarize_predictions
+from ganaug_ray.core.model_registry import resolve_model
+from ganaug_ray.core.storage import Folder
+from tests.helpers.image_files import png16
 from tests.helpers.labelled import lay_out, png
+from tests.helpers.serving import promote
 
 
 def test_other_files_are_set_aside(tmp_path: Path) -> None:
@@ -77,3 +81,21 @@ def test_tables_need_no_labels(tmp_path: Path) -> None:
         (part,) = list_parts([str(tmp_path / name)])
         (rows,) = read_batches(part)
         assert rows["content"].to_pylist() == [png(0), png(1)]
+
+
+def test_changed_images_are_noted(tmp_path: Path) -> None:
+    """A row says what of its file was left out or rescaled; that of an image used as it is says nothing."""
+    model = Folder.from_uri(tmp_path / "pets")
+    promote(model, 0)
+    root = lay_out(tmp_path / "pics", "1.png")
+    narrow = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    (root / "2.png").write_bytes(png16(narrow))
+    predicted = predict_in_process(resolve_model(str(model)), list_parts([str(root)]), lambda share, words: None)
+    plain, scaled = predicted.table["note"].to_pylist()
+    assert plain is None
+    assert scaled == (
+        "values 0 to 65535 scaled to 0 to 255; "
+        "all values within a quarter of that range, as if written in a narrower one"
+    )
+    summary = summarize_predictions(predicted.table, notes=predicted.count_notes())
+    assert "; notes: 1 × values 0 to 65535 scaled to 0 to 255, 1 × all values within" in summary

@@ -76,6 +76,16 @@ def test_archives_in_folder_are_named_in_list(tmp_path: Path) -> None:
     assert_all_kept(survey(*archives))
 
 
+def test_archive_beside_class_folders_is_told(tmp_path: Path) -> None:
+    """An archive among images is rejected as what it is, and a remark says how to have it read."""
+    names = [f"{label}/{number}.png" for label in ("cat", "dog") for number in range(16)]
+    root = lay_out(tmp_path / "in", *names)
+    (root / "bird.zip").write_bytes(zip_of([Entry("bird/1.png", png(99))]))
+    found = survey(root)
+    assert found.count_rejects() == {"archive": 1}
+    assert found.remarks == ["bird.zip was not read: it is an archive: name each archive in data.source, in a list"]
+
+
 @pytest.mark.parametrize("way", ["pack the archive again with Deflate", "unpack it and give the folder"])
 def test_other_compression_is_packed_again(way: str, tmp_path: Path) -> None:
     """An archive of another method is read once it is packed again, or unpacked."""

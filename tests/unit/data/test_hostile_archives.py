@@ -31,7 +31,7 @@ from tests.helpers.archives import (
     zip_end,
     zip_of,
 )
-from tests.helpers.labelled import read
+from tests.helpers.labelled import png, read
 
 MEMORY = 1280  # MiB of addresses: twice what an honest archive takes, and far below every bomb
 BOMB = 8 * MEMORY
@@ -72,7 +72,7 @@ def test_hostile_zip_entries_are_named(room: Path, tmp_path: Path) -> None:
         Entry("cat/wrong-sum.png", ONE, crc=1): "damaged in the archive",
         Entry("cat/broken-stream.png", bytes(broken), DEFLATED, size=len(ONE)): "damaged in the archive",
         Entry("cat/stream-that-stops.png", zlib.compress(ONE)[2:99], DEFLATED, size=len(ONE)): "damaged in the archive",
-        Entry("cat/nested.zip", zip_of(IN_ZIP)): "not an image",
+        Entry("cat/nested.zip", zip_of(IN_ZIP)): "archive",
         Entry("cat/nested.png", zip_of(IN_ZIP)): "not an image",
     }
     found = prepare(written(room / "evil.zip", zip_of([*hostile, *IN_ZIP])))
@@ -88,7 +88,8 @@ def test_hostile_tar_entries_are_named(room: Path, tmp_path: Path) -> None:
     hostile = {
         info("../../escaped.png"): "unsafe path",
         info("cat/link.png", tarfile.SYMTYPE, "/etc/passwd"): "link",
-        info("cat/hard-link.png", tarfile.LNKTYPE, "cat/1.png"): "link",
+        info("cat/hard-link.png", tarfile.LNKTYPE, "cat/1.png"): "link",  # which comes later
+        info("cat/outside.png", tarfile.LNKTYPE, "../../secret.png"): "link",
         info("cat/pipe.png", tarfile.FIFOTYPE): "not a file",
         info("cat/disk.png", tarfile.BLKTYPE): "not a file",
         info("cat/empty.png"): "empty",
@@ -97,9 +98,27 @@ def test_hostile_tar_entries_are_named(room: Path, tmp_path: Path) -> None:
     content = tar_of([*((entry, b"") for entry in hostile), nested, *in_tar()])
     found = prepare(written(room / "evil.tar", content))
     assert found.code == 0, found.said
-    assert found.reasons() == {entry.name: why for entry, why in hostile.items()} | {"cat/nested.tar": "not an image"}
+    assert found.reasons() == {entry.name: why for entry, why in hostile.items()} | {"cat/nested.tar": "archive"}
     assert found.kept == set(PICTURES)
     assert not list(tmp_path.rglob("escaped*"))
+
+
+def test_hard_links_in_tar_are_read(room: Path) -> None:
+    """A file that tar has packed once, with a hard link for its second name, is read under both names."""
+    entries = [(info("bird/1.png"), png(77)), (info("bird/2.png", tarfile.LNKTYPE, "./bird/1.png"), b""),
+               (info("bird/3.png", tarfile.LNKTYPE, "bird/2.png"), b""), *in_tar()]  # fmt: skip
+    read_images = {raw.path: raw for raw in read(written(room / "links.tar", tar_of(entries)))}
+    assert read_images.keys() == {entry.name for entry, _ in entries}
+    assert all(read_images[f"bird/{number}.png"].content == png(77) for number in (1, 2, 3))
+    assert read_images["bird/3.png"].label == "bird"
+
+
+def test_special_files_in_tar_are_named(room: Path) -> None:
+    """What is no file says what it is, and a symbolic link how it can be packed as a file."""
+    entries = [(info("cat/a.png", tarfile.FIFOTYPE), b""), (info("cat/b.png", tarfile.SYMTYPE, "1.png"), b"")]
+    pipe, link = (raw.content for raw in read(written(room / "special.tar", tar_of(entries))))
+    assert pipe.detail == "a pipe, a device or another special file"
+    assert "tar --dereference" in link.detail
 
 
 def test_non_unicode_entry_is_named(room: Path) -> None:

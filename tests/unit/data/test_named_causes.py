@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import gzip
 import json
 import os
 import re
@@ -234,3 +235,62 @@ def test_files_of_other_kinds_name_a_way(name: str, words: str, tmp_path: Path) 
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UserError, match=re.escape(words)):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("labels.xlsx", b"PK\3\4\x80\xff\0", "is a file of a kind that is not read; save the table as .csv"),
+        ("labels.csv.gz", b"\x1f\x8b\x08\0\0", "is a file of a kind that is not read; unpack it"),
+        ("labels.csv", "image,label\n1.png,Kätzchen\n".encode("latin-1"), "another encoding than UTF-8; save it as"),
+        (
+            "labels.json",
+            b'{"images": [{"id": 1}], "annotations": [], "categories": []}',
+            "annotations as COCO has them",
+        ),
+        ("coco.json", b'{\n "images": [],\n "annotations": []\n}', "write one an image and line"),
+    ],
+)
+def test_unread_tables_name_a_way(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    """A table of labels in a form that is not read is refused with what to do."""
+    (tmp_path / name).write_bytes(content)
+    assert words in refuse(lay_out(tmp_path / "in", "1.png"), label_from=LabelFrom(csv=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.zip", b"", "it is empty; download or copy it again"),
+        ("a.zip", b"<!DOCTYPE html><html>", "it is HTML or XML, such as a page that asks to log in"),
+        ("a.zip", b"PK\3\4" + bytes(80), "it breaks off before the list of its files"),
+        ("a.tar.gz", b"\n<html><body>Sign in</body></html>", "it is HTML or XML, such as a page that asks to log in"),
+        ("a.tar", b"", "it is empty; download or copy it again"),
+    ],
+)
+def test_files_that_are_no_archives_are_named(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    """A file that is no archive, whatever its name, is called what it is."""
+    (tmp_path / name).write_bytes(content)
+    assert words in refuse(tmp_path / name)
+
+
+def test_class_files_of_webdataset_are_named(tmp_path: Path) -> None:
+    """Images without folders beside files with their classes are refused with the name of one of these."""
+    lay_out(tmp_path, "00000.png", "00001.png")
+    for number in range(2):
+        (tmp_path / f"0000{number}.cls").write_text(str(number))
+    assert "00000.cls seems to hold its class, as in shards of WebDataset, and is not read" in refuse(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (base64.b64encode(png(1)), "PNG in base64; decode it, and write the bytes"),
+        (b"data:image/png;base64," + base64.b64encode(png(1)), "a data: URI; decode what follows its comma"),
+        (gzip.compress(png(1)), "gzip data; unpack it"),
+    ],
+)
+def test_wrapped_images_are_named(content: bytes, words: str, tmp_path: Path) -> None:
+    """An image that was written as text or packed is rejected with what to do."""
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(content)
+    assert words in refuse(tmp_path)

@@ -177,6 +177,7 @@ def save(kind: str) -> bytes:
         (save("SGI"), "SGI"),
         (b'<?xml version="1.0"?>\n<!-- a -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b"8BPS\0\1" + bytes(20), "Photoshop"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI\x50\0\x20\2", "PNG as Apple's Xcode writes for iOS"),
         (b"FUJIFILMCCD-RAW 0201", "RAF camera raw; develop it"),
         (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "CR2 camera raw; develop it"),
         (b"\0\0\0\x18ftypcrx \0\0\0\1", "CR3 camera raw; develop it"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import zlib
 from pathlib import Path
 
@@ -297,6 +298,23 @@ def test_dark_images_are_no_other_scale(highs: list[float], is_refused: bool) ->
         assert scales.infer_range(records, "data.source x") == ValueRange(low=0, high=65535, samples=["integer"])
 
 
+def test_few_dark_images_are_noted(tmp_path: Path) -> None:
+    """A single image of a narrower scale is kept, as it may be dark in truth, and noted."""
+    calls = itertools.count(1)
+    source = pictures(tmp_path / "wide", lambda grey: png16(wide(grey, 8 if next(calls) % 8 == 0 else 16)))
+    found = scan.survey_without_storing(DataConfig(source=[source]))
+    assert found.value_range == ValueRange(low=0, high=65535, samples=["integer"])
+    assert found.count_notes()["all values within a quarter of that range, as if written in a narrower one"] == 2
+
+
+def test_class_of_dark_files_is_told(tmp_path: Path) -> None:
+    """Of plain 8-bit files one class that is dark in every image, and no other, is remarked."""
+    calls = itertools.count()
+    source = pictures(tmp_path / "in", lambda grey: encode(grey // 16 if next(calls) < 8 else grey, "PNG"))
+    (remark,) = scan.survey_without_storing(DataConfig(source=[source])).remarks
+    assert remark.startswith("all images of cat are dark and those of other classes are not")
+
+
 def test_set_range_survives_the_job_file(tmp_path: Path) -> None:
     """A range that is set is the same after the job is written and read; one that is upside down is refused."""
     sections = {"gan": {"steps": 1}, "classifier": {"steps": 1}}
@@ -315,6 +333,18 @@ def test_values_beyond_range_are_noted(tmp_path: Path) -> None:
     found = scan.survey_without_storing(DataConfig(source=[source], value_range=[0, 1000]))
     assert found.count_notes()["values beyond the range cut off"] == 16
     assert found.count_rejects() == {"not a number": 1}
+
+
+def test_unlabelled_images_of_other_scale_are_told(tmp_path: Path) -> None:
+    """Images without labels are brought to the labelled ones' scale; where that cuts them off, a remark says so."""
+    labelled = pictures(tmp_path / "labelled", lambda grey: png16(wide(grey, 12)))
+    pool = pictures(tmp_path / "pool", lambda grey: png16(wide(255 - grey)))
+    out = Folder.from_uri(tmp_path / "out")
+    record = prepare_dataset(DataConfig(source=[labelled], unlabelled=[pool]), out)
+    (remark,) = record.remarks
+    assert "the range of the labelled ones, 0 to 4095: 16 × values beyond the range cut off" in remark
+    assert record.unlabelled_notes["values beyond the range cut off"] == record.unlabelled == 16
+    assert "values beyond the range cut off" in out.read_table("unlabelled.parquet")["note"][0].as_py()
 
 
 def packed_twelve_bits(grey: np.ndarray) -> bytes:
@@ -357,13 +387,29 @@ def test_prediction_uses_the_saved_scale(tmp_path: Path) -> None:
     plain = classifier.preprocess(encode(GREY, "PNG"))
     assert np.abs(classifier.preprocess(png16(wide(GREY, 12))).astype(int) - plain).max() <= 1
     assert np.abs(classifier.preprocess(Image.fromarray(wide(GREY, 12))).astype(int) - plain).max() <= 1
-    with pytest.raises(images.UnreadableError, match="unknown value range"):
-        classifier.preprocess(tiff((GREY / 255).astype(np.float32)))
+    floats = (GREY / 255).astype(np.float32)
+    for sent in (tiff(floats), Image.fromarray(floats)):
+        with pytest.raises(images.UnreadableError, match="unknown value range") as refusal:
+            classifier.preprocess(sent)
+        assert refusal.value.detail.endswith("; send plain 8 bits, or integer samples from 0 to 4095")
     source = pictures(tmp_path / "dim", lambda grey: png16(wide(grey, 10)))
     staged = Folder.from_uri(tmp_path / "staged").create()
     others = read_images(DataConfig(source=[source]), source, classifier.spec, staged, map_serially, ())
     brightest = int(others.images[:].max())
     assert abs(brightest - 64) < 6, "dim by the model's scale, though these alone are of 10 bits"
+
+
+def test_void_alpha_of_bmp_is_ignored() -> None:
+    """A BMP file whose fourth byte is 0 throughout has no transparency; one that has some is laid on white."""
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 60, -40, 1, 32, 3, RGBA.nbytes, 0, 0, 0, 0) + masks + bytes(52)
+    start = b"BM" + struct.pack("<IHHI", 122 + RGBA.nbytes, 0, 0, 122) + header
+    void = np.concatenate([RGB[..., ::-1], np.zeros_like(GREY)[..., None]], -1)
+    decoded = images.decode(start + void.tobytes())
+    assert (np.asarray(decoded.image) == RGB).all()
+    assert decoded.notes == ("transparency of 0 throughout ignored",)
+    void[0, 0, 3] = 255
+    assert images.decode(start + void.tobytes()).notes == ("transparent pixels laid on white",)
 
 
 @pytest.mark.parametrize(("bits", "transparent"), [(2, 1), (4, 3), (8, 100)])

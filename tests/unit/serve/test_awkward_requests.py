@@ -20,6 +20,7 @@ from starlette.types import Message
 
 from ganaug_ray.serve import app
 from ganaug_ray.serve.service import Service
+from tests.helpers.image_files import tiff
 from tests.helpers.serving import encoded
 
 PNG = encoded(1, (99, 99))
@@ -79,6 +80,16 @@ def make_array() -> bytes:
         (JPEG.decode(errors="replace").encode(), 422, f"image: copied as text (bytes beyond ASCII are lost; {SEND})"),
         (PNG.replace(b"\n", b"\r\n"), 422, f"image: copied as text (line ends were changed; {SEND})"),
         (PNG.replace(b"\r\n", b"\n"), 422, f"image: copied as text (line ends were changed; {SEND})"),
+        (
+            tiff(np.arange(1024, dtype=np.float32).reshape(32, 32)),
+            422,
+            "image: unknown value range (float samples from 0 to 1023; send plain 8 bits, or floats from 0 to 1)",
+        ),
+        (
+            b"--edge\r\nContent-Type: image/png\r\n\r\n" + PNG + b"\r\n--edge--\r\n",
+            415,
+            "image: text before the image (a multipart body that is no form; send a form with Content-Type:",
+        ),
         (b"HTTP/1.1 200 OK\r\n\r\n" + JPEG, 415, "image: text before the image (a JPEG image begins at byte 19"),
     ],
 )
@@ -179,14 +190,16 @@ def test_empty_encoding_is_none(client: TestClient) -> None:
 
 
 def test_first_frame_of_several_is_answered(client: TestClient) -> None:
-    """Of an image with frames the first is answered, as it is trained on."""
+    """Of an image with frames the first is answered, as it is trained on, and the answer says so."""
     first, second = Image.fromarray(np.full((40, 40), 9, np.uint8)), Image.fromarray(np.full((40, 40), 200, np.uint8))
     answers = []
     for frames in ([], [second]):
         sink = io.BytesIO()
         first.save(sink, "GIF", save_all=True, append_images=frames)
-        answers.append(client.post("/v1/predict", content=sink.getvalue()).json()["predictions"][0]["probabilities"])
-    assert answers[0] == pytest.approx(answers[1])
+        answers.append(client.post("/v1/predict", content=sink.getvalue()).json()["predictions"][0])
+    assert answers[0]["probabilities"] == pytest.approx(answers[1]["probabilities"])
+    assert "notes" not in answers[0]
+    assert answers[1]["notes"] == ["frames beyond the first left out"]
 
 
 @pytest.mark.parametrize(
