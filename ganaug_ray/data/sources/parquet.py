@@ -31,6 +31,7 @@ from ganaug_ray.data.sources.parquet_listing import (
 )
 from ganaug_ray.data.sources.paths import find_split
 from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file, refuse_pointer
+from ganaug_ray.data.sources.split_words import describe_unused_words, name_splits_of_files
 from ganaug_ray.data.sources.table_file import ARROW_SUFFIX, TableFile, open_table_file
 from ganaug_ray.errors import UserError
 
@@ -57,6 +58,9 @@ def list_shard_parts(
     names_by_shard, name_remarks = share_class_names(source, tables)
     remarks: dict[str, None] = dict.fromkeys(name_remarks)
     values = TableValues()
+    splits = name_splits_of_files(shards)
+    if len(shards) > 1:
+        remarks |= dict.fromkeys(describe_unused_words(shards, splits))
     for shard in shards:
         rows = tables.pop(shard)  # whose paths may be millions
         chosen, class_names = rows.columns, names_by_shard[shard]
@@ -64,14 +68,15 @@ def list_shard_parts(
             chosen = replace(chosen, has_named_classes=True)
         folder, name = _locate_table(source, shard)
         addresses = describe_listed_addresses(_name_table(source, shard), rows.name_images(), name)
-        listing = list_rows(source, folder, name, replace(rows, columns=chosen, class_names=class_names))
+        split = splits[shard] if shard else find_split(name)
+        listing = list_rows(source, folder, name, replace(rows, columns=chosen, class_names=class_names), split)
         remarks |= dict.fromkeys([*chosen.describe_choice(table_name), *addresses, *listing.remarks])
         values = values.add(listing.values)
         first = 0
         for group, images in enumerate(rows.group_rows):
             files = listing.files[group]
             read = functools.partial(
-                _read_group, source, shard, group, first, chosen, class_names, files, listing.outer_folder
+                _read_group, source, shard, group, first, chosen, class_names, files, listing.outer_folder, split
             )
             yield SourcePart(read, listing.splits[group], images)
             first += images
@@ -184,6 +189,7 @@ def _read_group(
     class_names: ClassNames,
     files: Mapping[str, Sequence[str]],
     outer_folder: str,
+    table_split: str | None,
 ) -> Iterator[RawImage]:
     folder, name = _locate_table(source, shard)
     with _open_table(source, shard) as table:
@@ -194,7 +200,7 @@ def _read_group(
                 where = f"{name} row {number}"
                 label = read_named_label(row, columns, class_names, where)
                 path = extract_path(row[columns.image])
-                split = find_split(path.removeprefix(outer_folder)) or find_split(name)
+                split = find_split(path.removeprefix(outer_folder)) or table_split
                 label = replace(label, split=label.split or split)
                 matches = files.get(path, ())
                 if len(matches) > 1:

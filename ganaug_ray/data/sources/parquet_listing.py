@@ -122,8 +122,8 @@ def read_rows(table: TableFile, columns: Columns, class_names: ClassNames) -> Ta
     return TableRows(columns, class_names, table.group_rows, keys, paths)
 
 
-def list_rows(source: str, folder: Folder, name: str, rows: TableRows) -> Listing:
-    """Look through a table that lies in a folder.
+def list_rows(source: str, folder: Folder, name: str, rows: TableRows, table_split: str | None) -> Listing:
+    """Look through a table that lies in a folder; ``table_split`` is the split that its place or name says.
 
     Raises:
         UserError: the folder cannot be listed, where the table's paths are not those of its files.
@@ -146,7 +146,7 @@ def list_rows(source: str, folder: Folder, name: str, rows: TableRows) -> Listin
         group_splits = set()
         for key, path in set(zip(keys[start:end], paths[start:end], strict=True)):
             split = key_splits[key]
-            place_split = find_split(path.removeprefix(outer_folder)) or find_split(name)
+            place_split = find_split(path.removeprefix(outer_folder)) or table_split
             if split is not None:
                 group_splits.add(split or place_split or "")
                 if path:

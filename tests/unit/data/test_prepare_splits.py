@@ -5,13 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import audit
+from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.data.prepare import prepare_dataset, prepare_datasets
 from ganaug_ray.runtime.executors import map_serially
+from tests.helpers.labelled import lay_out, png
 
 SAME_FILES = ("split.parquet", "near_duplicates.parquet", "unlabelled.parquet", "rejected.parquet")
 
@@ -51,3 +56,36 @@ def test_sources_are_read_once_for_all_splits(tmp_path: Path) -> None:
                 assert (folder / part).read_bytes(shard) == (alone / part).read_bytes(shard), (part, shard)
     assert len({record.hash for record in records}) == 3
     assert not [info for info in together[0].list_entries() if info.base_name == ".staged"]
+
+
+def find_splits(*sources: Path) -> tuple[set[tuple[str, str]], str]:
+    """Return the pairs of the split that an image came in and the one it is in, and all remarks."""
+    found = survey_without_storing(DataConfig(source=[str(source) for source in sources]))
+    pairs = zip(found.usable["came_in"].to_pylist(), found.usable["split"].to_pylist(), strict=True)
+    return {*pairs}, "\n".join(found.remarks)
+
+
+AS_GIVEN = {("train", "train"), ("train", "val"), ("test", "test")}  # val is taken from train where none is given
+
+
+@pytest.mark.parametrize("names", [("pets_train", "pets_test"), ("train_labels", "test_labels"), ("aTrain", "aTest")])
+def test_splits_in_names_of_tables_hold(names: tuple[str, str], tmp_path: Path) -> None:
+    """Images stay in the splits that stand as a word in the names of all sources; where one has none, that is said."""
+    lay_out(tmp_path, *(f"{number}.png" for number in range(48)))
+    tables = [tmp_path / f"{name}.csv" for name in (*names, "more")]
+    for place, table in enumerate(tables):
+        rows = (f"{number}.png,{number % 2}" for number in range(16 * place, 16 * place + 16))
+        table.write_text("\n".join(["image,label", *rows]))
+    assert find_splits(*tables[:2])[0] == AS_GIVEN
+    assert "has the word train, and that of more.csv names no split" in find_splits(tables[0], tables[2])[1]
+
+
+@pytest.mark.parametrize("name", ["pets_{}.parquet", "pets-{}-00000-of-00001.parquet"])
+def test_splits_in_names_of_shards_hold(name: str, tmp_path: Path) -> None:
+    """Images stay in the splits that the names of all Parquet files in a folder have."""
+    for place, split in enumerate(("train", "test")):
+        images = [png(number) for number in range(16 * place, 16 * place + 16)]
+        file = tmp_path / name.format(split)
+        file.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"image": images, "label": ["cat", "dog"] * 8}), file)
+    assert find_splits(tmp_path)[0] == AS_GIVEN
