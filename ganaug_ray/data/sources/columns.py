@@ -196,6 +196,11 @@ def has_usual_columns(names: Iterable[str]) -> bool:
     return any(_make_key(name) in usual for name in names)
 
 
+def has_label(names: Iterable[str]) -> bool:
+    """Whether one of these names is usual for a column of labels."""
+    return not set(map(_make_key, LABEL_NAMES)).isdisjoint(map(_make_key, names))
+
+
 def has_image_and_label(names: Iterable[str], setting: ColumnsConfig) -> bool:
     """Whether columns of images and of labels are among these names, by the setting or by names that are usual."""
     keys = set(map(_make_key, names))

@@ -13,7 +13,7 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.class_numbers import share_class_names
-from ganaug_ray.data.sources.columns import OTHER_SPLIT_NAMES, Columns, choose_columns, has_usual_columns
+from ganaug_ray.data.sources.columns import OTHER_SPLIT_NAMES, Columns, choose_columns, has_label, has_usual_columns
 from ganaug_ray.data.sources.manifests import (
     describe_listed_addresses,
     list_image_names,
@@ -87,6 +87,8 @@ def list_shard_parts(
 def _read_rows(source: str, shard: str, setting: ColumnsConfig, with_labels: bool) -> TableRows:
     with _open_table(source, shard) as table:
         folder, _ = _locate_table(source, shard)
+        if with_labels and not setting.label:
+            _refuse_label_folder(source, shard, table.schema.names)
         list_files = functools.partial(list_image_names, source, folder)
         columns = _choose_columns(table, setting, _name_table(source, shard), with_labels, list_files)
         return read_rows(table, columns, _read_class_names(table.schema, columns))
@@ -138,6 +140,17 @@ def _choose_columns(
         if pa.types.is_nested(schema.field(name).type):
             raise UserError(f"{table}: column {name} holds {schema.field(name).type}; expected labels, text or numbers")
     return columns
+
+
+def _refuse_label_folder(source: str, shard: str, names: Sequence[str]) -> None:
+    """Raise an error if the label of a table is the name of its folder alone, as Hive partitions have it."""
+    pairs = [folder.partition("=") for folder in shard.split("/")[:-1]]
+    column = next((column for column, equals, _ in pairs if equals and has_label([column])), None)
+    if column and not has_label(names):
+        raise UserError(
+            f"{_name_table(source, shard)}: its label is the name of a folder, {column}=…, which is not read; "
+            f"write a column {column} into each file"
+        )
 
 
 def _is_other_split(name: str) -> bool:

@@ -15,6 +15,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import audit
 from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.data.prepare import prepare_dataset, prepare_datasets
+from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import map_serially
 from tests.helpers.labelled import lay_out, png
 
@@ -80,7 +81,7 @@ def test_splits_in_names_of_tables_hold(names: tuple[str, str], tmp_path: Path) 
     assert "has the word train, and that of more.csv names no split" in find_splits(tables[0], tables[2])[1]
 
 
-@pytest.mark.parametrize("name", ["pets_{}.parquet", "pets-{}-00000-of-00001.parquet"])
+@pytest.mark.parametrize("name", ["pets_{}.parquet", "pets-{}-00000-of-00001.parquet", "split={}/part-0.parquet"])
 def test_splits_in_names_of_shards_hold(name: str, tmp_path: Path) -> None:
     """Images stay in the splits that the names of all Parquet files in a folder have."""
     for place, split in enumerate(("train", "test")):
@@ -89,3 +90,12 @@ def test_splits_in_names_of_shards_hold(name: str, tmp_path: Path) -> None:
         file.parent.mkdir(exist_ok=True)
         pq.write_table(pa.table({"image": images, "label": ["cat", "dog"] * 8}), file)
     assert find_splits(tmp_path)[0] == AS_GIVEN
+
+
+def test_labels_in_names_of_partitions_are_refused(tmp_path: Path) -> None:
+    """Labels that only the names of folders have are refused, and the folder is named."""
+    for name in ("cat", "dog"):
+        (tmp_path / f"label={name}").mkdir()
+        pq.write_table(pa.table({"image": [png(0)]}), tmp_path / f"label={name}" / "part-0.parquet")
+    with pytest.raises(UserError, match="label=…, which is not read; write a column label"):
+        find_splits(tmp_path)
