@@ -19,7 +19,6 @@ from typing import Any, NoReturn
 from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.columns import Columns, choose_columns, has_image_and_label, has_usual_columns
-from ganaug_ray.data.sources.label_text import read_split_cell
 from ganaug_ray.data.sources.paths import is_image_name, normalize_path, strip_query
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
@@ -212,7 +211,7 @@ def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) ->
             cell = row[columns.labels[0]]
             label_cells[cell.strip() if isinstance(cell, str) else cell] += 1
         if columns.split:
-            split_cells[read_split_cell(row[columns.split])] += 1
+            split_cells[columns.read_split(row[columns.split])] += 1
     name = path.rpartition("/")[2]
     remarks = [*columns.describe_choice(name), *describe_labels(label_cells, name)]
     if columns.split:

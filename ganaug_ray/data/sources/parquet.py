@@ -13,7 +13,7 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.class_numbers import share_class_names
-from ganaug_ray.data.sources.columns import OTHER_SPLIT_NAMES, Columns, choose_columns, has_label, has_usual_columns
+from ganaug_ray.data.sources.columns import Columns, choose_columns, has_label, has_usual_columns
 from ganaug_ray.data.sources.manifests import (
     describe_listed_addresses,
     list_image_names,
@@ -31,6 +31,7 @@ from ganaug_ray.data.sources.parquet_listing import (
 )
 from ganaug_ray.data.sources.paths import find_split
 from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file, refuse_pointer
+from ganaug_ray.data.sources.split_columns import is_usual_split
 from ganaug_ray.data.sources.split_words import describe_unused_words, name_splits_of_files
 from ganaug_ray.data.sources.table_file import ARROW_SUFFIX, TableFile, open_table_file
 from ganaug_ray.errors import UserError
@@ -153,8 +154,9 @@ def _refuse_label_folder(source: str, shard: str, names: Sequence[str]) -> None:
         )
 
 
-def _is_other_split(name: str) -> bool:
-    return name.strip().lower() in OTHER_SPLIT_NAMES
+def _may_name_splits(field: pa.Field) -> bool:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return is_usual_split(field.name) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _list_encoded_columns(table: TableFile) -> list[str]:
@@ -170,9 +172,9 @@ def _holds_bytes(table: TableFile, field: pa.Field) -> bool:
 
 def _sample_rows(table: TableFile) -> list[dict[str, Any]]:
     """Read some rows of the columns whose names alone do not say what they are; of images, of their paths alone."""
-    names = [name for name in table.schema.names if has_usual_columns([name]) or _is_other_split(name)]
+    fields = [field for field in table.schema if has_usual_columns([field.name]) or _may_name_splits(field)]
     encoded = _list_encoded_columns(table)
-    names = [name for name in names if name not in encoded and not pa.types.is_nested(table.schema.field(name).type)]
+    names = [field.name for field in fields if field.name not in encoded and not pa.types.is_nested(field.type)]
     if not names or not table.group_rows:
         return []
     batch = next(table.iterate_batches(0, names), None)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources.columns import Columns
-from ganaug_ray.data.sources.label_text import name_missing_value, read_split_cell
+from ganaug_ray.data.sources.label_text import name_missing_value
 from ganaug_ray.data.sources.manifests import locate_files
 from ganaug_ray.data.sources.masks import find_listed_masks
 from ganaug_ray.data.sources.paths import find_outer_folder, find_split, normalize_path
@@ -239,5 +239,5 @@ def _count_values(key_counts: Counter[Key], columns: Columns, names: ClassNames)
             if not columns.has_named_classes or cell is None or cell is math.nan:
                 labels[cell] += n
         if columns.split:
-            splits[read_split_cell(name_classes(row, names)[columns.split])] += n
+            splits[columns.read_split(name_classes(row, names)[columns.split])] += n
     return TableValues(labels, splits, columns.split or "")

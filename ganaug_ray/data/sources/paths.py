@@ -36,9 +36,9 @@ PROGRAM_FOLDERS = frozenset((
     "__MACOSX", ".git", ".svn", ".hg", ".dvc", ".idea", ".vscode", ".Trashes", ".Spotlight-V100", ".fseventsd",
     ".TemporaryItems", ".DocumentRevisions-V100",
 ))  # fmt: skip
-SPLIT_NAMES = re.compile(
-    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation|ate)?)?|dev|eval(uation)?|)"
-    r"(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?([ _-]?\d+)?"
+SPLIT_NAMES = re.compile(  # of Kaggle's two tests one is for validation
+    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation|ate)?)?|dev|eval(uation)?|public[ _-]?test|)"
+    r"(?P<test>test(ing)?|t10k|private[ _-]?test|)([ _-]?(set|data|images?))?([ _-]?\d+)?"
 )
 OUTSIDE = re.compile(r"/|\.\./|[A-Za-z]:/|\w+://")  # a path that leads out of the folder of its table
 SPLIT_SUFFIXES = ("parquet", "csv", "tsv", "jsonl", "ndjson", "zip", "tar")  # of a file that may be a split

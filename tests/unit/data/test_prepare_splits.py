@@ -99,3 +99,40 @@ def test_labels_in_names_of_partitions_are_refused(tmp_path: Path) -> None:
         pq.write_table(pa.table({"image": [png(0)]}), tmp_path / f"label={name}" / "part-0.parquet")
     with pytest.raises(UserError, match="label=…, which is not read; write a column label"):
         find_splits(tmp_path)
+
+
+SPLIT_CELLS = [
+    ("type", "train", "test"),
+    ("Usage", "Training", "PrivateTest"),
+    ("is_train", "1", "0"),
+    ("is_test", "False", "True"),
+]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize(("column", "train", "test"), SPLIT_CELLS)
+def test_unused_column_of_splits_is_read(column: str, train: str, test: str, suffix: str, tmp_path: Path) -> None:
+    """A column of any name whose cells all name splits has them, and so has a flag; the remark names the column."""
+    lay_out(tmp_path, *(f"{number}.png" for number in range(32)))
+    cells = [train] * 16 + [test] * 16
+    table = {"image": [f"{number}.png" for number in range(32)], "label": ["cat", "dog"] * 16, column: cells}
+    if suffix == "csv":
+        rows = zip(*table.values(), strict=True)
+        (tmp_path / "t.csv").write_text("\n".join(map(",".join, [tuple(table), *rows])))
+    else:
+        pq.write_table(pa.table(table), tmp_path / "t.parquet")
+    pairs, remarks = find_splits(tmp_path / f"t.{suffix}")
+    assert pairs == AS_GIVEN
+    assert column.startswith("is_") or f"column {column} is taken for that of splits" in remarks
+
+
+@pytest.mark.parametrize("column", ["is_test", "fold", "weight", "id"])
+def test_column_beside_classes_is_no_class(column: str, tmp_path: Path) -> None:
+    """Beside columns that each stand for a class, one that is called as a split, a weight or an id is no class."""
+    lay_out(tmp_path, *(f"{number}.png" for number in range(32)))
+    rows = (f"{number}.png,{number % 2},{1 - number % 2},{number // 16}" for number in range(32))
+    (tmp_path / "t.csv").write_text("\n".join([f"image,cat,dog,{column}", *rows]))
+    found = survey_without_storing(DataConfig(source=[str(tmp_path / "t.csv")]))
+    assert found.classes == ["cat", "dog"]
+    assert len(found.usable) == 32
+    assert set(found.usable["came_in"].to_pylist()) == ({"train", "test"} if column == "is_test" else {None})
