@@ -136,3 +136,21 @@ def test_column_beside_classes_is_no_class(column: str, tmp_path: Path) -> None:
     assert found.classes == ["cat", "dog"]
     assert len(found.usable) == 32
     assert set(found.usable["came_in"].to_pylist()) == ({"train", "test"} if column == "is_test" else {None})
+
+
+@pytest.mark.parametrize("form", ["images_{}/{}", "pets-{}/{}", "{}_{}s", "{1}_{0}"])
+def test_splits_in_names_of_folders_hold(form: str, tmp_path: Path) -> None:
+    """Images stay in the splits that all folders have as a word in their names, where their classes are the same."""
+    names = [(split, name) for split in ("train", "test") for name in ("cat", "dog")]
+    source = lay_out(tmp_path, *(f"{form.format(*pair)}/{number}.png" for pair in names for number in range(8)))
+    pairs, remarks = find_splits(source)
+    assert pairs == AS_GIVEN
+    assert "by the splits in their names" in remarks
+    assert len(survey_without_storing(DataConfig(source=[str(source)])).classes) == 2
+
+
+def test_unsure_splits_in_names_of_folders_are_said(tmp_path: Path) -> None:
+    """Folders with splits in their names that hold different classes are classes, and the remark says so."""
+    names = ("train_cat", "test_dog", "val_cow")
+    found = find_splits(lay_out(tmp_path, *(f"{name}/{number}.png" for name in names for number in range(8))))
+    assert "have splits in their names and are not taken for these" in found[1]
