@@ -224,6 +224,15 @@ def choose_columns(
     )
 
 
+def refuse_equal_names(columns: Columns, names: Sequence[str], table: str) -> None:
+    """Raise an error if several columns of a table are called as one that is read."""
+    for name in columns.names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"{table}: {names.count(name)} columns are called {name}; rename all but the one to be used"
+            )
+
+
 def has_usual_columns(names: Iterable[str]) -> bool:
     """Whether a table's first row is one of names, by one of them that is usual for images or labels."""
     usual = set(map(make_key, (*IMAGE_NAMES, *LABEL_NAMES)))

@@ -18,7 +18,13 @@ from typing import Any, NoReturn
 
 from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.data.sources import json_lines
-from ganaug_ray.data.sources.columns import Columns, choose_columns, has_image_and_label, has_usual_columns
+from ganaug_ray.data.sources.columns import (
+    Columns,
+    choose_columns,
+    has_image_and_label,
+    has_usual_columns,
+    refuse_equal_names,
+)
 from ganaug_ray.data.sources.paths import is_image_name, normalize_path, strip_query
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
@@ -176,7 +182,7 @@ def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, choose: Callab
         first_rows = [(lines.line_num, _make_row(names, first))]
         return _make_table(unnamed, itertools.chain(first_rows, _list_rows(lines, names, unnamed, path)), path)
     columns = choose(names)
-    _refuse_equal_names(columns, names, path)
+    refuse_equal_names(columns, names, path)
     return _make_table(columns, _list_rows(lines, names, columns, path), path)
 
 
@@ -217,12 +223,6 @@ def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) ->
     if columns.split:
         remarks += describe_splits(split_cells, columns.split, name)
     return LabelTable(table_rows, remarks, columns.image)
-
-
-def _refuse_equal_names(columns: Columns, names: Sequence[str], path: str) -> None:
-    for name in columns.names:
-        if names.count(name) > 1:
-            raise UserError(f"{path}: {names.count(name)} columns are called {name}; rename all but the one to be used")
 
 
 def _holds_rows(cells: Sequence[str], separator: str, columns: int) -> bool:

@@ -13,7 +13,7 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.class_numbers import share_class_names
-from ganaug_ray.data.sources.columns import Columns, choose_columns, has_label, has_usual_columns
+from ganaug_ray.data.sources.columns import Columns, choose_columns, has_label, has_usual_columns, refuse_equal_names
 from ganaug_ray.data.sources.manifests import (
     describe_listed_addresses,
     list_image_names,
@@ -137,6 +137,7 @@ def _choose_columns(
     sample = _sample_rows(table_file)
     encoded = _list_encoded_columns(table_file)
     columns = choose_columns(schema.names, setting, table, with_labels, sample, list_files, encoded)
+    refuse_equal_names(columns, schema.names, table)
     for name in columns.labels:
         if pa.types.is_nested(schema.field(name).type):
             raise UserError(f"{table}: column {name} holds {schema.field(name).type}; expected labels, text or numbers")
@@ -175,6 +176,7 @@ def _sample_rows(table: TableFile) -> list[dict[str, Any]]:
     fields = [field for field in table.schema if has_usual_columns([field.name]) or _may_name_splits(field)]
     encoded = _list_encoded_columns(table)
     names = [field.name for field in fields if field.name not in encoded and not pa.types.is_nested(field.type)]
+    names = [name for name in names if table.schema.names.count(name) == 1]  # of others none is read
     if not names or not table.group_rows:
         return []
     batch = next(table.iterate_batches(0, names), None)

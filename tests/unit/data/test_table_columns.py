@@ -172,3 +172,16 @@ def test_row_number_in_parquet_is_no_image(tmp_path: Path) -> None:
     assert labels == [label(number) for number in files]
     images = [raw.content for raw in read(tmp_path / "t.parquet")]
     assert images[0] == (tmp_path / "7.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_equal_names_in_parquet_are_refused(name: str, tmp_path: Path) -> None:
+    """Two columns of one name in Parquet are refused as in CSV, where that name is one that is read."""
+    images = pa.array([png(0), png(1)])
+    table = pa.table(
+        [images, pa.array(["cat", "dog"]), images if name == "image" else pa.array(["a", "b"])],
+        names=["image", "label", name],
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=f"2 columns are called {name}; rename all but the one to be used"):
+        read(tmp_path / "t.parquet")
