@@ -23,7 +23,7 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
     sentences = []
     if n := passed_over.get(LINK_BACK):
         links = format_count(n, "link leads", "links lead")
-        sentences.append(f"{links} back to folders that are read anyway, and not followed")
+        sentences.append(f"{links} to folders that are read anyway, and not followed")
     if n := passed_over.get(RAW_BESIDE):
         sentences.append(_describe_copies(n, "camera raw", "camera raws"))
     if n := passed_over.get(UNREAD_BESIDE):
