@@ -37,8 +37,8 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
         images = format_count(n, "image lies", "images lie")
         was = "was" if n == 1 else "were"
         sentences.append(
-            f"{images} in a folder for images without labels, such as unlabeled or seg_pred, beside the splits, and "
-            f"{was} passed over; name that folder in data.unlabelled to use them"
+            f"{images} in a folder for images without labels, such as unlabeled or seg_pred, beside or in splits, "
+            f"and {was} passed over; name that folder in data.unlabelled to use them"
         )
     return sentences
 

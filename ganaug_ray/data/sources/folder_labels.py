@@ -197,8 +197,10 @@ class FolderLabels:
         return any(own_classes & self._tree.list_children(join_path(parent, sibling)) for sibling in siblings)
 
     def _is_unlabelled(self, parent: str, name: str) -> bool:
-        """Whether a folder beside splits is called as one of images without labels is."""
-        return name.lower() in UNLABELLED_FOLDERS and any(map(name_split, self._tree.list_children(parent)))
+        """Whether a folder beside splits, or in one, is called as one of images without labels is."""
+        if name.lower() not in UNLABELLED_FOLDERS:
+            return False
+        return bool(name_split(parent.rpartition("/")[2])) or any(map(name_split, self._tree.list_children(parent)))
 
     def _is_class(self, parent: str, name: str, below: str) -> bool:
         """Whether a folder is a class; ``below`` is the folder in it that the image lies in, if any."""

@@ -185,3 +185,9 @@ def test_equal_names_in_parquet_are_refused(name: str, tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "t.parquet")
     with pytest.raises(UserError, match=f"2 columns are called {name}; rename all but the one to be used"):
         read(tmp_path / "t.parquet")
+
+
+def test_signs_that_mean_nothing_make_no_class(tmp_path: Path) -> None:
+    """A minus before zero and a control character that nobody sees make no class of their own."""
+    table = write_table(tmp_path, "image,label", "1.png,0", "2.png,-0.0", "3.png,ca\0t", "4.png,cat")
+    assert set(read_labels(table).values()) == {"0", "cat"}
