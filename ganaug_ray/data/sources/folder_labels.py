@@ -168,6 +168,8 @@ class FolderLabels:
             if split
             else f"lies in {folder}, which is not a class"
         )
+        if parts[-1].lower() in IMAGE_FOLDERS and self._tree.list_siblings(folder):
+            words += f", as {parts[-1]} says how images are kept; if it is one, rename it, such as to {parts[-1]} class"
         return Label(None, (NO_CLASS, words + self._remedy), split)
 
     def _is_sidecar(self, parent: str, name: str) -> bool:

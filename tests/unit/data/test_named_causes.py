@@ -234,3 +234,12 @@ def test_files_of_other_kinds_name_a_way(name: str, words: str, tmp_path: Path) 
     (tmp_path / name).write_bytes(b"x")
     with pytest.raises(UserError, match=re.escape(words)):
         read(tmp_path / name)
+
+
+def test_folders_called_as_kinds_are_renamed(tmp_path: Path) -> None:
+    """Where all folders are called as kinds of images, the refusal says to rename one, and following it works."""
+    root = lay_out(tmp_path, *(f"{name}/{number}.png" for name in ("original", "augmented") for number in range(8)))
+    advice = re.search(r"lies in (\w+), .* if it is one, rename it, such as to (.*)$", refuse(root))
+    assert advice
+    (root / advice[1]).rename(root / advice[2])
+    assert len(survey_without_storing(DataConfig(source=[str(root)])).classes) == 2
