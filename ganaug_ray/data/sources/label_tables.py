@@ -60,11 +60,13 @@ class LabelTable:
         rows: of it.
         remarks: what is to be known of it, a sentence each.
         image_column: the name of its column of images.
+        other_columns: names of those that are neither of images nor of labels nor of splits.
     """
 
     rows: list[TableRow]
     remarks: list[str]
     image_column: str
+    other_columns: Sequence[str] = ()
 
 
 def read_table(
@@ -211,7 +213,10 @@ def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) ->
     table_rows = []
     label_cells: Counter[Any] = Counter()
     split_cells: Counter[str] = Counter()
+    other_columns: list[str] | None = None
     for line, row in rows:
+        if other_columns is None:
+            other_columns = [name for name in row if name and name not in (*columns.names, SURPLUS)]
         table_rows.append(_read_row(columns, row, path, line))
         if len(columns.labels) == 1:
             cell = row[columns.labels[0]]
@@ -222,7 +227,7 @@ def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) ->
     remarks = [*columns.describe_choice(name), *describe_labels(label_cells, name)]
     if columns.split:
         remarks += describe_splits(split_cells, columns.split, name)
-    return LabelTable(table_rows, remarks, columns.image)
+    return LabelTable(table_rows, remarks, columns.image, other_columns or ())
 
 
 def _holds_rows(cells: Sequence[str], separator: str, columns: int) -> bool:

@@ -191,3 +191,21 @@ def test_signs_that_mean_nothing_make_no_class(tmp_path: Path) -> None:
     """A minus before zero and a control character that nobody sees make no class of their own."""
     table = write_table(tmp_path, "image,label", "1.png,0", "2.png,-0.0", "3.png,ca\0t", "4.png,cat")
     assert set(read_labels(table).values()) == {"0", "cat"}
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.0"])
+def test_numbers_find_files_with_zeros(form: str, tmp_path: Path) -> None:
+    """A number as pandas or Excel write it means the only file of that number, and the remark says so."""
+    lay_out(tmp_path, *(f"{number:06d}.png" for number in range(12)))
+    rows = (f"{form.format(number)},{label(number)}" for number in range(12))
+    (tmp_path / "t.csv").write_text("\n".join(["id,label", *rows]))
+    expected = {f"{number:06d}.png": label(number) for number in range(12)}
+    assert read_both(tmp_path / "t.csv") == [expected, expected]
+    assert any("matched as a number" in remark for remark in list_remarks(tmp_path / "t.csv"))
+
+
+def test_no_other_column_is_advised_where_none_is(tmp_path: Path) -> None:
+    """Where no row fits a file and there is no other column, none is advised."""
+    table = write_table(tmp_path, "id,label", "a,cat", "b,dog")
+    (remark,) = [each for each in list_remarks(tmp_path, LabelFrom(csv=str(table))) if "no image" in each]
+    assert remark.endswith("they stand in column id: write the files' names there")
