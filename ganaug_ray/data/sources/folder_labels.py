@@ -209,17 +209,12 @@ class FolderLabels:
         if self._has_class_beside(parent, name):
             return True
         is_in_split = name_split(parent.rpartition("/")[2]) is not None
-        return is_plain(name) and (not below or is_in_split or self._has_twin_beside(parent, name, below))
+        return is_plain(name) and (not below or is_in_split or self._tree.has_twin_beside(parent, name, below))
 
     def _has_class_beside(self, parent: str, name: str) -> bool:
         """Whether another folder beside this one is a class: then this one is too, whatever its name."""
-        siblings = self._tree.list_siblings(join_path(parent, name))
-        return not self._tree.is_divided(parent) and any(map(is_plain, siblings))
-
-    def _has_twin_beside(self, parent: str, name: str, below: str) -> bool:
-        """Whether another folder beside this one holds a folder of the same name, and is no split."""
-        siblings = [sibling for sibling in self._tree.list_siblings(join_path(parent, name)) if not name_split(sibling)]
-        return any(below in self._tree.list_children(join_path(parent, sibling)) for sibling in siblings)
+        children = self._tree.list_children(parent)  # of thousands none is copied
+        return not self._tree.is_divided(parent) and any(child != name and is_plain(child) for child in children)
 
 
 def describe_bare_test(folder: str) -> str:

@@ -60,7 +60,10 @@ class TableLabels:
         self._sure_rows: dict[str, list[TableRow]] = defaultdict(list)
         self._unsure_rows: dict[str, str] = {}
         unmatched: list[TableRow] = []
+        ambiguous: set[str] = set()  # paths, each of which may fit every file
         for row in rows:
+            if row.image in ambiguous:
+                continue
             files: Sequence[str] = [row.image]
             if below + row.image not in self._asides:
                 files = index.find_files(row.image) or aside_index.find_files(row.image)
@@ -68,6 +71,8 @@ class TableLabels:
                 self._sure_rows[files[0]].append(row)
             elif not files:
                 unmatched.append(row)
+            if len(files) > 1:
+                ambiguous.add(row.image)
             for file in files if len(files) > 1 else ():
                 named = f"{self._name} line {row.line} names {row.image}"
                 self._unsure_rows[file] = f"{named}, which fits {' and '.join(files[:3])}"

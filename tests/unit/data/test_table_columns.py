@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import UnreadableError
+from ganaug_ray.data.sources.path_matching import PathIndex
 from ganaug_ray.errors import UserError
 from tests.helpers.labelled import lay_out, png, read, read_labels
 from tests.unit.data.test_mixed_tables import list_remarks
@@ -209,3 +211,20 @@ def test_no_other_column_is_advised_where_none_is(tmp_path: Path) -> None:
     table = write_table(tmp_path, "id,label", "a,cat", "b,dog")
     (remark,) = [each for each in list_remarks(tmp_path, LabelFrom(csv=str(table))) if "no image" in each]
     assert remark.endswith("they stand in column id: write the files' names there")
+
+
+def test_path_that_fits_all_files_is_matched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that each row has and that fits every file is not compared anew with all files for each row."""
+    asked: list[str] = []
+    find_files = PathIndex.find_files
+
+    def count(index: PathIndex, path: str) -> Sequence[str]:
+        asked.append(path)
+        return find_files(index, path)
+
+    monkeypatch.setattr(PathIndex, "find_files", count)
+    root = lay_out(tmp_path / "scans", *(f"p{number}/scan.png" for number in range(20)))
+    rows = (f"p{number},scan.png,{label(number)}" for number in range(20))
+    (tmp_path / "t.csv").write_text("\n".join(["patient,file,label", *rows]))
+    assert set(read_labels(root, LabelFrom(csv=str(tmp_path / "t.csv"))).values()) == {"<label conflict>"}
+    assert asked == ["scan.png"]
