@@ -1,5 +1,6 @@
 """Refuses a source from which no data set can be made, and names the likely cause."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -12,6 +13,7 @@ from ganaug_ray.errors import UserError
 
 MAX_REASONS = 6  # named
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+FOLDERLESS = re.compile("^lies in no folder, where")  # as folder_labels says it
 LABEL_REASONS = (NO_CLASS, LABEL_CONFLICT, "no split")
 
 
@@ -71,7 +73,10 @@ def _name_example(rejected: pa.Table) -> str:
     reason = reasons.most_common(1)[0][0]
     first = rejected.filter(pc.equal(rejected["reason"], reason)).slice(0, 1).to_pylist()[0]
     if first["path"].lower().endswith(ARCHIVE_SUFFIXES):
-        return f"; {first['path']} is an archive: name each archive in data.source, in a list"
+        return (
+            f"; {first['path']} is an archive: name each archive in data.source, in a list, if it has a folder for "
+            "each class; if each is a class, pack one archive with a folder for each of them"
+        )
     return _advise_on_file(first["path"]) or f"; {first['path']}: {first['detail'] or reason}"
 
 
@@ -90,7 +95,14 @@ def _count_held_out(rejected: pa.Table) -> int:
 def _find_label_cause(rejected: pa.Table) -> str:
     """Say of one image why it has no label that can be used, for the most frequent of these reasons."""
     unlabelled = rejected.filter(pc.is_in(rejected["reason"], pa.array(LABEL_REASONS)))
-    return _name_example(unlabelled).removeprefix("; ")
+    cause = _name_example(unlabelled).removeprefix("; ")
+    sources = pc.unique(unlabelled["provenance"]).to_pylist()
+    are_in_folders = any(map(FOLDERLESS.search, unlabelled["detail"].drop_null().to_pylist()[:1]))
+    if len(sources) < 2 or not are_in_folders:
+        return cause
+    if all(source.lower().endswith(ARCHIVE_SUFFIXES) for source in sources):
+        return f"{cause}; if each archive is a class, pack one archive with a folder for each of them"
+    return f"{cause}; if each source is a class, give the folder above them, with a folder for each class"
 
 
 def describe_leaks(rejected: pa.Table) -> str:
