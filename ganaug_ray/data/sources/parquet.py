@@ -236,6 +236,21 @@ def _read_content(folder: Folder, path: str, cell: Any, row: str) -> bytes | Unr
     """Return an image that lies beside the table if it has a path, or else in its cell, maybe in a struct."""
     if path:
         return read_listed_file(folder, path, row)
+    content = _extract_bytes(cell)
+    if content is not None:
+        return content
+    if not cell or (isinstance(cell, dict) and not any(cell.values())):
+        return UnreadableError("no image", f"{row} holds none")
+    found = f"a list of {len(cell)}" if isinstance(cell, list) else type(cell).__name__
+    fields = f" with {', '.join(map(str, cell))}" if isinstance(cell, dict) else ""
+    return UnreadableError("no image", f"{row} holds {found}{fields}; expected the bytes of one image, or its path")
+
+
+def _extract_bytes(cell: Any) -> bytes | None:
+    """Return the one image that a cell holds, maybe in a list of one or in a struct; None where that is not clear."""
+    if isinstance(cell, list) and len(cell) == 1:
+        (cell,) = cell
     if isinstance(cell, dict):
-        cell = cell.get("bytes")
-    return cell if isinstance(cell, bytes) else UnreadableError("no image", f"{row} holds none")
+        contents = [value for value in cell.values() if isinstance(value, bytes)]
+        cell = cell.get("bytes") or (contents[0] if len(contents) == 1 else None)
+    return cell if isinstance(cell, bytes) else None

@@ -228,3 +228,15 @@ def test_path_that_fits_all_files_is_matched_once(tmp_path: Path, monkeypatch: p
     (tmp_path / "t.csv").write_text("\n".join(["patient,file,label", *rows]))
     assert set(read_labels(root, LabelFrom(csv=str(tmp_path / "t.csv"))).values()) == {"<label conflict>"}
     assert asked == ["scan.png"]
+
+
+@pytest.mark.parametrize("form", ["list", "struct"])
+def test_images_in_lists_and_structs_are_read(form: str, tmp_path: Path) -> None:
+    """An image in a list of one, or in a struct whose fields have other names, is read; a list of two is named."""
+    pictures = [png(0), png(1)]
+    images = [[picture] if form == "list" else {"data": picture, "filename": "1.png"} for picture in pictures]
+    pq.write_table(pa.table({"image": images, "label": ["cat", "dog"]}), tmp_path / "t.parquet")
+    assert [raw.content for raw in read(tmp_path / "t.parquet")] == pictures
+    pq.write_table(pa.table({"image": [pictures, []], "label": ["cat", "dog"]}), tmp_path / "t.parquet")
+    details = [getattr(raw.content, "detail", "") for raw in read(tmp_path / "t.parquet")]
+    assert details[0] == "t.parquet row 0 holds a list of 2; expected the bytes of one image, or its path"
