@@ -154,3 +154,15 @@ def test_unsure_splits_in_names_of_folders_are_said(tmp_path: Path) -> None:
     names = ("train_cat", "test_dog", "val_cow")
     found = find_splits(lay_out(tmp_path, *(f"{name}/{number}.png" for name in names for number in range(8))))
     assert "have splits in their names and are not taken for these" in found[1]
+
+
+def test_holdout_is_renamed_to_test(tmp_path: Path) -> None:
+    """A folder called holdout beside train is named wherever there is no test, and renaming it works."""
+    names = [f"{split}/{name}/{n}.png" for split in ("train", "holdout") for name in ("cat", "dog") for n in range(8)]
+    lay_out(tmp_path, *names)
+    assert "holdout names no split, so rename it to test" in find_splits(tmp_path)[1]
+    config = DataConfig.model_validate({"source": [str(tmp_path)], "split": "given"})
+    with pytest.raises(UserError, match="holdout names no split, so rename it to test"):
+        survey_without_storing(config)
+    (tmp_path / "holdout").rename(tmp_path / "test")
+    assert find_splits(tmp_path)[0] == AS_GIVEN
