@@ -19,6 +19,7 @@ from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, staging, visual_issues
+from ganaug_ray.data.ingest.given_splits import describe_holdout
 from ganaug_ray.data.ingest.value_range import REMEDY
 from ganaug_ray.data.losses import FULLY_TRANSPARENT
 from ganaug_ray.data.samples import UNKNOWN_RANGE
@@ -241,7 +242,7 @@ def _find_objection(
     if row["label"] is None:
         return NO_CLASS, "data.label_from finds no label for it"
     if config.split.given and row["given"] is None:
-        return "no split", "lies in none of the folders train, val and test"
+        return "no split", f"lies in none of the folders train, val and test{describe_holdout(row['path'])}"
     if min(decoded.width, decoded.height) < config.smallest:
         return "too small", f"{decoded.width} × {decoded.height} pixels"
     if small.getcolors(1) and decoded.image.getcolors(1):  # the first look is cheap, and may see only the middle

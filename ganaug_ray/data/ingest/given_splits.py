@@ -1,5 +1,6 @@
 """Decides whether images stay in the folders train, val and test they came in, and says what was done with these."""
 
+import re
 from collections.abc import Sequence
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from ganaug_ray.data.ingest.split import SPLITS
 from ganaug_ray.data.sources.listing import SourceListing
 from ganaug_ray.data.sources.raw import NO_CLASS
 
+HOLDOUT = re.compile(r"(^|/)(hold[ _-]?out|held[ _-]?out)/", re.IGNORECASE)
 KEEPS_SPLITS = "data.split: given keeps them there"
 DEALS_ANEW = "data.split: {given: false} deals the images anew"
 
@@ -57,7 +59,9 @@ def describe_given(config: DataConfig, usable: pa.Table, rejected: pa.Table) -> 
     elif labelled and (len(labelled) > 1 or usable["came_in"].null_count) and not config.extends:
         remedy = KEEPS_SPLITS if {"train", "test"} <= {*labelled} else f"{KEEPS_SPLITS}, if there are train and test"
         noun = "split" if len(labelled) == 1 else "splits"
-        sentences.append(f"images came in the {noun} {_join_names(labelled)} and were dealt anew; {remedy}")
+        sentences.append(
+            f"images came in the {noun} {_join_names(labelled)} and were dealt anew; {remedy}{advise_holdout(usable)}"
+        )
     bare = rejected.filter(pc.and_(pc.equal(rejected["reason"], NO_CLASS), pc.is_valid(rejected["came_in"])))
     if len(bare):
         sentences.append(
@@ -65,6 +69,23 @@ def describe_given(config: DataConfig, usable: pa.Table, rejected: pa.Table) -> 
             "is not a class; data.unlabelled can use them, and split: given needs a folder a class in each split"
         )
     return sentences
+
+
+def advise_holdout(rows: pa.Table) -> str:
+    """Say of images that a folder such as holdout names no split, if they lie in one: the end of a sentence."""
+    paths = rows.filter(pc.is_null(rows["came_in"]))["path"]
+    held_out = paths.filter(pc.match_substring_regex(paths, HOLDOUT.pattern, ignore_case=True))
+    return describe_holdout(held_out[0].as_py()) if len(held_out) else ""
+
+
+def describe_holdout(path: str) -> str:
+    """Say that the folder of an image names no split, if it is called holdout: the end of a sentence, or nothing.
+
+    >>> describe_holdout("holdout/cat/1.png"), describe_holdout("test/cat/1.png")
+    ('; holdout names no split, so rename it to test if it is the test split', '')
+    """
+    match = HOLDOUT.search(path)
+    return f"; {match[2]} names no split, so rename it to test if it is the test split" if match else ""
 
 
 def _list_splits(rows: pa.Table) -> list[str]:

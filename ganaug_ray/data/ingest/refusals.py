@@ -1,5 +1,6 @@
 """Refuses a source from which no data set can be made, and names the likely cause."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
@@ -11,6 +12,7 @@ from ganaug_ray.data.sources.remedies import find_archive_remedy, find_content_r
 from ganaug_ray.errors import UserError
 
 MAX_REASONS = 6  # named
+FOLDERLESS = re.compile("^lies in no folder, where")  # as folder_labels says it
 LABEL_REASONS = (NO_CLASS, LABEL_CONFLICT, "no split")
 
 
@@ -89,7 +91,14 @@ def _count_held_out(rejected: pa.Table) -> int:
 def _find_label_cause(rejected: pa.Table) -> str:
     """Say of one image why it has no label that can be used, for the most frequent of these reasons."""
     unlabelled = rejected.filter(pc.is_in(rejected["reason"], pa.array(LABEL_REASONS)))
-    return _name_example(unlabelled).removeprefix("; ")
+    cause = _name_example(unlabelled).removeprefix("; ")
+    sources = pc.unique(unlabelled["provenance"]).to_pylist()
+    are_in_folders = any(map(FOLDERLESS.search, unlabelled["detail"].drop_null().to_pylist()[:1]))
+    if len(sources) < 2 or not are_in_folders:
+        return cause
+    if all(map(find_archive_remedy, sources)):
+        return f"{cause}; if each archive is a class, pack one archive with a folder for each of them"
+    return f"{cause}; if each source is a class, give the folder above them, with a folder for each class"
 
 
 def describe_leaks(rejected: pa.Table) -> str:

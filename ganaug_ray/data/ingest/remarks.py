@@ -24,7 +24,7 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
     sentences = []
     if n := passed_over.get(LINK_BACK):
         links = format_count(n, "link leads", "links lead")
-        sentences.append(f"{links} back to folders that are read anyway, and not followed")
+        sentences.append(f"{links} to folders that are read anyway, and not followed")
     if n := passed_over.get(RAW_BESIDE):
         sentences.append(_describe_copies(n, "camera raw", "camera raws"))
     if n := passed_over.get(UNREAD_BESIDE):
@@ -38,8 +38,8 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
         images = format_count(n, "image lies", "images lie")
         was = "was" if n == 1 else "were"
         sentences.append(
-            f"{images} in a folder for images without labels, such as unlabeled or seg_pred, beside the splits, and "
-            f"{was} passed over; name that folder in data.unlabelled to use them"
+            f"{images} in a folder for images without labels, such as unlabeled or seg_pred, beside or in splits, "
+            f"and {was} passed over; name that folder in data.unlabelled to use them"
         )
     return sentences
 

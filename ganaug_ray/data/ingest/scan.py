@@ -255,7 +255,9 @@ def _assign_splits(config: DataConfig, scanned: _ScannedSource | Survey) -> pa.A
     try:
         places = assign(rows, config.split, config.train_per_class, config.max_val_per_class)
     except UserError as error:
-        remedy = f"; {given_splits.DEALS_ANEW}" if config.split.given else ""
+        remedy = ""
+        if config.split.given:
+            remedy = f"{given_splits.advise_holdout(scanned.rejected)}; {given_splits.DEALS_ANEW}"
         remedy = f"{refusals.describe_leaks(scanned.rejected)}{remedy}"
         raise UserError(f"{source_audit.name_source(config)}: {error}{remedy}") from None
     if config.imbalance:

@@ -20,7 +20,7 @@ Paths are understood in paths.py and path_matching.py, labels in label_text.py a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,8 +31,9 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.bare_tests import ListedSource, set_aside_bare_tests
 from ganaug_ray.data.sources.companions import settle_companion
-from ganaug_ray.data.sources.paths import find_split, name_split, strip_query
-from ganaug_ray.data.sources.raw import PartReader, RawImage, SourcePart
+from ganaug_ray.data.sources.paths import name_split, strip_query
+from ganaug_ray.data.sources.raw import PartReader, RawImage, SourcePart, make_remarks
+from ganaug_ray.data.sources.split_words import describe_unused_words, name_splits_of_files
 from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,8 +58,11 @@ def list_parts(
     from ganaug_ray.config import ColumnsConfig  # not above: an image file by itself is read without
 
     listed = []
+    source_splits = _name_splits_of_sources(sources) if len(sources) > 1 else {}
+    if remarks := describe_unused_words(list(source_splits), source_splits):
+        yield SourcePart(functools.partial(make_remarks, sources[0], remarks), frozenset(), 0)
     for source in sources:
-        split = _find_split_of_source(source) if len(sources) > 1 else None
+        split = source_splits.get(source)
         parts = _choose_reader(source)(source, label_from, columns or ColumnsConfig())
         listed.append(ListedSource(source, split, parts))
     if label_from is not None and label_from.regex is None and label_from.csv is None:
@@ -95,9 +99,10 @@ def _count_read_images(part: SourcePart) -> int:
     return images
 
 
-def _find_split_of_source(source: str) -> str | None:
-    name = source.rstrip("/").rpartition("/")[2]
-    return find_split(name) or name_split(name)
+def _name_splits_of_sources(sources: Sequence[str]) -> dict[str, str | None]:
+    names = {source: strip_query(source).rstrip("/").rpartition("/")[2] for source in sources}
+    splits = name_splits_of_files(list(names.values()))
+    return {source: splits[name] or name_split(name) for source, name in names.items()}
 
 
 def _read_part(source: str, split: str | None, read: PartReader) -> Iterator[RawImage]:

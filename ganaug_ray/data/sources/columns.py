@@ -13,10 +13,16 @@ from ganaug_ray.data.sources.label_text import (
     name_missing_value,
     read_label_cell,
     read_one_hot,
-    read_split_cell,
 )
 from ganaug_ray.data.sources.paths import name_split
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
+from ganaug_ray.data.sources.split_columns import (
+    choose_split_column,
+    is_flag,
+    is_usual_split,
+    make_key,
+    read_split_text,
+)
 from ganaug_ray.errors import UserError
 
 # In order: where a table has several of them, the first is taken.
@@ -31,10 +37,11 @@ LABEL_NAMES = [
     "fine_label", "class_label", "image_label", "true_label", "label_text", "target", "species", "breed", "label_id",
     "class_id", "category_id",
 ]  # fmt: skip
+NO_CLASS_KEYS = frozenset((
+    "id", "imageid", "index", "weight", "weights", "sampleweight", "classweight", "width", "height",
+))  # fmt: skip
 MAX_NAMED = 4  # columns
 ROW_NUMBERS = re.compile(r"(Unnamed: \d+)?")  # as pandas calls a column without a name, which it writes for them
-SPLIT_NAMES = ["split", "data_split", "dataset_split", "subset", "partition"]
-OTHER_SPLIT_NAMES = ["set", "fold"]  # which mean other things too: taken where the cells name splits
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,8 @@ class Columns:
         other_image: a column that fits images about as well as that of images, where the choice is not the user's.
         is_one_hot_guess: whether columns of no usual name are taken for classes.
         has_named_classes: whether a schema names the classes, so that none of their names stands for a missing value.
+        is_split_guess: whether a column of no usual name is taken for that of splits.
+        unread_flags: columns such as is_train and is_test, of which there are several, so that none is read.
     """
 
     image: str
@@ -59,6 +68,8 @@ class Columns:
     other_image: str | None = None
     is_one_hot_guess: bool = False
     has_named_classes: bool = False
+    is_split_guess: bool = False
+    unread_flags: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -71,8 +82,8 @@ class Columns:
         return [*self.labels, *([self.split] if self.split else [])]
 
     def describe_choice(self, table: str) -> list[str]:
-        """Say which columns the images and the labels are taken from, where that is a guess."""
-        return [*self._describe_images(table), *self._describe_labels(table)]
+        """Say which columns the images, the labels and the splits are taken from, where that is a guess."""
+        return [*self._describe_images(table), *self._describe_labels(table), *self._describe_splits(table)]
 
     def _describe_images(self, table: str) -> list[str]:
         if self.other_image is None:
@@ -94,6 +105,18 @@ class Columns:
             ]
         return []
 
+    def _describe_splits(self, table: str) -> list[str]:
+        if self.is_split_guess:
+            return [f"{table}: column {self.split} is taken for that of splits"]
+        if self.unread_flags:
+            named = " and ".join(self.unread_flags)
+            return [f"{table}: columns {named} are not read; write the split of each row into one column split"]
+        return []
+
+    def read_split(self, cell: Any) -> str:
+        """Return the text in a cell of the column of splits; empty where there is none."""
+        return read_split_text(self.split or "", cell)
+
     def read_label(self, row: dict[str, Any], where: str) -> Label:
         """Return the label of a row; ``where`` is what to call it.
 
@@ -104,7 +127,7 @@ class Columns:
             names = self._read_names(row)
         except ValueError as error:
             raise UserError(f"{where}: {error}; name other columns with data.columns: {{label: ...}}") from None
-        split = name_split(read_split_cell(row[self.split])) if self.split else None
+        split = name_split(self.read_split(row[self.split])) if self.split else None
         if len(names) > 1:
             return Label(None, (LABEL_CONFLICT, f"{where}: has {len(names)} classes, {', '.join(names)}"), split)
         if not names and len(self.labels) == 1:
@@ -150,30 +173,32 @@ def choose_columns(
     Raises:
         UserError: there are no such columns, or two that may be that of images.
     """
-    by_key = {_make_key(name): name for name in reversed(names)}
+    by_key = {make_key(name): name for name in reversed(names)}
     by_exact_name = by_key | {name: name for name in names}  # two may differ in what keys leave out
     image = _choose_named(setting.image, by_exact_name) if setting.image else _choose_column(IMAGE_NAMES, by_key)
     other_image = None
-    candidates = list(dict.fromkeys(by_key[key] for key in map(_make_key, IMAGE_NAMES) if key in by_key))
+    candidates = list(dict.fromkeys(by_key[key] for key in map(make_key, IMAGE_NAMES) if key in by_key))
     candidates = [name for name in candidates if name not in (setting.label or ())]
-    encoded_by_key = {_make_key(name): name for name in reversed(encoded) if name not in (setting.label or ())}
+    encoded_by_key = {make_key(name): name for name in reversed(encoded) if name not in (setting.label or ())}
     encoded_image = _choose_column([*IMAGE_NAMES, *ENCODED_NAMES], encoded_by_key)
     if not setting.image and encoded_image:
         image = encoded_image
     elif not setting.image and list_files and len(candidates) > 1:
         image, other_image = choose_image_column(candidates, sample, list_files(), table)
-    split = _choose_split_column(by_key, sample)
+    usual_names = {by_key[key] for key in map(make_key, (*IMAGE_NAMES, *LABEL_NAMES)) if key in by_key}
+    unused = [name for name in names if name not in {image, *usual_names, *(setting.label or ())}]
+    split = choose_split_column(names, unused, sample)
     if not with_labels:
         if image is None:
             raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected one called image")
         return Columns(image, (), split, other_image=other_image)
     labels = [_choose_named(label, by_exact_name) for label in setting.label or ()]
-    label_names = [name for name in LABEL_NAMES if by_key.get(_make_key(name)) != image]
+    label_names = [name for name in LABEL_NAMES if by_key.get(make_key(name)) != image]
     if not labels and (usual := _choose_column(label_names, by_key)):
         labels = [usual]
     is_one_hot_guess = not labels
     if not labels:
-        unnamed = [name for name in names if name not in (image, split) and not ROW_NUMBERS.fullmatch(name.strip())]
+        unnamed = [name for name in names if name not in (image, split) and not _is_no_class(name)]
         labels = list(unnamed) if len(unnamed) > 1 else [None]
     chosen = tuple(label for label in labels if label is not None)
     if image is None or len(chosen) < len(labels):
@@ -181,51 +206,61 @@ def choose_columns(
         if setting.image or setting.label:
             expected = f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
         raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected {expected}")
-    other_labels = [by_key[key] for key in map(_make_key, LABEL_NAMES) if key in by_key]
+    other_labels = [by_key[key] for key in map(make_key, LABEL_NAMES) if key in by_key]
     other_labels = [name for name in other_labels if name not in (image, *chosen)]
     if setting.label:
         other_labels = []
+    flags = tuple(name for name in names if is_flag(name) and name not in chosen)
+    split = None if split in chosen else split
     return Columns(
-        image, chosen, None if split in chosen else split, tuple(other_labels), other_image, is_one_hot_guess
+        image,
+        chosen,
+        split,
+        tuple(other_labels),
+        other_image,
+        is_one_hot_guess,
+        is_split_guess=split is not None and not is_usual_split(split),
+        unread_flags=flags if split is None else (),
     )
+
+
+def refuse_equal_names(columns: Columns, names: Sequence[str], table: str) -> None:
+    """Raise an error if several columns of a table are called as one that is read."""
+    for name in columns.names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"{table}: {names.count(name)} columns are called {name}; rename all but the one to be used"
+            )
 
 
 def has_usual_columns(names: Iterable[str]) -> bool:
     """Whether a table's first row is one of names, by one of them that is usual for images or labels."""
-    usual = set(map(_make_key, (*IMAGE_NAMES, *LABEL_NAMES)))
-    return any(_make_key(name) in usual for name in names)
+    usual = set(map(make_key, (*IMAGE_NAMES, *LABEL_NAMES)))
+    return any(make_key(name) in usual for name in names)
+
+
+def has_label(names: Iterable[str]) -> bool:
+    """Whether one of these names is usual for a column of labels."""
+    return not set(map(make_key, LABEL_NAMES)).isdisjoint(map(make_key, names))
 
 
 def has_image_and_label(names: Iterable[str], setting: ColumnsConfig) -> bool:
     """Whether columns of images and of labels are among these names, by the setting or by names that are usual."""
-    keys = set(map(_make_key, names))
+    keys = set(map(make_key, names))
     images = [setting.image] if setting.image else IMAGE_NAMES
     labels = setting.label or LABEL_NAMES
-    return not (keys.isdisjoint(map(_make_key, images)) or keys.isdisjoint(map(_make_key, labels)))
+    return not (keys.isdisjoint(map(make_key, images)) or keys.isdisjoint(map(make_key, labels)))
+
+
+def _is_no_class(name: str) -> bool:
+    """Whether a column without a usual name of labels is called as what is no class: a number, a weight, a split."""
+    key = make_key(name)
+    return bool(ROW_NUMBERS.fullmatch(name.strip())) or is_usual_split(name) or key in NO_CLASS_KEYS
 
 
 def _choose_named(name: str, by_name: dict[str, str]) -> str | None:
-    return by_name.get(name, by_name.get(_make_key(name)))
+    return by_name.get(name, by_name.get(make_key(name)))
 
 
 def _choose_column(wanted_names: Sequence[str], by_key: dict[str, str]) -> str | None:
-    return next((by_key[key] for key in map(_make_key, wanted_names) if key in by_key), None)
-
-
-def _choose_split_column(by_key: dict[str, str], sample: Sequence[Mapping[str, Any]]) -> str | None:
-    if usual := _choose_column(SPLIT_NAMES, by_key):
-        return usual
-    for name in (by_key[key] for key in OTHER_SPLIT_NAMES if key in by_key):
-        cells = [cell for row in sample if (cell := read_split_cell(row.get(name)))]
-        if cells and 2 * sum(name_split(cell) is not None for cell in cells) > len(cells):
-            return name
-    return None
-
-
-def _make_key(name: str) -> str:
-    """Return what a column's name has in common with other spellings of it.
-
-    >>> {_make_key(name) for name in ("image_id", "ImageId", " Image ID", "image-id")}
-    {'imageid'}
-    """
-    return re.sub(r"[\s_-]", "", name).lower()
+    return next((by_key[key] for key in map(make_key, wanted_names) if key in by_key), None)

@@ -168,6 +168,8 @@ class FolderLabels:
             if split
             else f"lies in {folder}, which is not a class"
         )
+        if parts[-1].lower() in IMAGE_FOLDERS and self._tree.list_siblings(folder):
+            words += f", as {parts[-1]} says how images are kept; if it is one, rename it, such as to {parts[-1]} class"
         return Label(None, (NO_CLASS, words + self._remedy), split)
 
     def _is_sidecar(self, parent: str, name: str) -> bool:
@@ -197,25 +199,22 @@ class FolderLabels:
         return any(own_classes & self._tree.list_children(join_path(parent, sibling)) for sibling in siblings)
 
     def _is_unlabelled(self, parent: str, name: str) -> bool:
-        """Whether a folder beside splits is called as one of images without labels is."""
-        return name.lower() in UNLABELLED_FOLDERS and any(map(name_split, self._tree.list_children(parent)))
+        """Whether a folder beside splits, or in one, is called as one of images without labels is."""
+        if name.lower() not in UNLABELLED_FOLDERS:
+            return False
+        return bool(name_split(parent.rpartition("/")[2])) or any(map(name_split, self._tree.list_children(parent)))
 
     def _is_class(self, parent: str, name: str, below: str) -> bool:
         """Whether a folder is a class; ``below`` is the folder in it that the image lies in, if any."""
         if self._has_class_beside(parent, name):
             return True
         is_in_split = name_split(parent.rpartition("/")[2]) is not None
-        return is_plain(name) and (not below or is_in_split or self._has_twin_beside(parent, name, below))
+        return is_plain(name) and (not below or is_in_split or self._tree.has_twin_beside(parent, name, below))
 
     def _has_class_beside(self, parent: str, name: str) -> bool:
         """Whether another folder beside this one is a class: then this one is too, whatever its name."""
-        siblings = self._tree.list_siblings(join_path(parent, name))
-        return not self._tree.is_divided(parent) and any(map(is_plain, siblings))
-
-    def _has_twin_beside(self, parent: str, name: str, below: str) -> bool:
-        """Whether another folder beside this one holds a folder of the same name, and is no split."""
-        siblings = [sibling for sibling in self._tree.list_siblings(join_path(parent, name)) if not name_split(sibling)]
-        return any(below in self._tree.list_children(join_path(parent, sibling)) for sibling in siblings)
+        children = self._tree.list_children(parent)  # of thousands none is copied
+        return not self._tree.is_divided(parent) and any(child != name and is_plain(child) for child in children)
 
 
 def describe_bare_test(folder: str) -> str:

@@ -1,5 +1,6 @@
 """The folders of a source: which of them are divided classes, and whether the classes lie on one level."""
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 
@@ -30,6 +31,8 @@ class FolderTree:
         self._children: dict[str, set[str]] = defaultdict(set)
         self._images_below: Counter[str] = Counter()  # at any depth
         self._divided: dict[str, bool] = {}
+        self._whole_children: dict[str, int] = {}
+        self._grandchildren: dict[str, Counter[str]] = {}
         for folder, images in self.folders.items():
             self._images_below[folder] += images
             for position, letter in enumerate(folder):
@@ -64,7 +67,7 @@ class FolderTree:
         if folder not in self._divided:
             has_folders = bool(folder and self.list_children(folder))
             is_whole = has_folders and is_plain(folder.rpartition("/")[2]) and self._is_whole(folder)
-            self._divided[folder] = is_whole and any(map(self._is_whole, self._list_plain_siblings(folder)))
+            self._divided[folder] = is_whole and self._count_whole(folder.rpartition("/")[0]) > 1
         return self._divided[folder]
 
     def find_other_level(self) -> tuple[str, str] | None:
@@ -83,9 +86,20 @@ class FolderTree:
                 return min(self._list_inner(inner[0])), min(outer, key=self._measure_depth)
         return None
 
-    def _list_plain_siblings(self, folder: str) -> Iterator[str]:
-        parent = folder.rpartition("/")[0]
-        return (join_path(parent, name) for name in self.list_siblings(folder) if is_plain(name))
+    def has_twin_beside(self, parent: str, name: str, child: str) -> bool:
+        """Whether another folder beside one that has such a child has it too, and is no split."""
+        if parent not in self._grandchildren:
+            folders = (folder for folder in self.list_children(parent) if not name_split(folder))
+            below = (self.list_children(join_path(parent, folder)) for folder in folders)
+            self._grandchildren[parent] = Counter(itertools.chain.from_iterable(below))
+        return self._grandchildren[parent][child] > (0 if name_split(name) else 1)
+
+    def _count_whole(self, parent: str) -> int:
+        """Count the folders right below one that would be classes as a whole; once, as all of them ask."""
+        if parent not in self._whole_children:
+            plain = (join_path(parent, name) for name in self.list_children(parent) if is_plain(name))
+            self._whole_children[parent] = sum(map(self._is_whole, plain))
+        return self._whole_children[parent]
 
     def _is_whole(self, folder: str) -> bool:
         """Whether a folder rather than what it holds would be a class, as far as it shows by itself."""

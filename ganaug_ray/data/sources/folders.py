@@ -26,7 +26,7 @@ from ganaug_ray.data.sources.raw import (
     make_image,
     make_remarks,
 )
-from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
+from ganaug_ray.data.sources.walk import WalkedFile, describe_links, walk_folder
 from ganaug_ray.errors import UserError
 
 
@@ -62,8 +62,9 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
         yield from parquet.list_shard_parts(source, shards, label_from, columns)
         files = [file for file in files if file.name not in shards]
     labels = FileLabels(label_from, columns, [file.name for file in files], source)
-    if labels.remarks:
-        yield SourcePart(functools.partial(make_remarks, source, labels.remarks), frozenset(), 0)
+    remarks = [*labels.remarks, *(describe_links(walked) if label_from is not None else [])]
+    if remarks:
+        yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     for part_files in cut_parts([(file, labels.find_label(file.name)) for file in files]):
         found_labels = [label for _, label in part_files]
         images = count_images((file.name, label) for file, label in part_files if not _is_passed_over(file))

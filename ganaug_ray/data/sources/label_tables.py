@@ -18,8 +18,13 @@ from typing import Any, NoReturn
 
 from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.data.sources import json_lines
-from ganaug_ray.data.sources.columns import Columns, choose_columns, has_image_and_label, has_usual_columns
-from ganaug_ray.data.sources.label_text import read_split_cell
+from ganaug_ray.data.sources.columns import (
+    Columns,
+    choose_columns,
+    has_image_and_label,
+    has_usual_columns,
+    refuse_equal_names,
+)
 from ganaug_ray.data.sources.paths import is_image_name, normalize_path, strip_query
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
 from ganaug_ray.data.sources.remedies import find_source_remedy
@@ -56,11 +61,13 @@ class LabelTable:
         rows: of it.
         remarks: what is to be known of it, a sentence each.
         image_column: the name of its column of images.
+        other_columns: names of those that are neither of images nor of labels nor of splits.
     """
 
     rows: list[TableRow]
     remarks: list[str]
     image_column: str
+    other_columns: Sequence[str] = ()
 
 
 def read_table(
@@ -197,7 +204,7 @@ def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, choose: Callab
         first_rows = [(lines.line_num, _make_row(names, first))]
         return _make_table(unnamed, itertools.chain(first_rows, _list_rows(lines, names, unnamed, path)), path)
     columns = choose(names)
-    _refuse_equal_names(columns, names, path)
+    refuse_equal_names(columns, names, path)
     return _make_table(columns, _list_rows(lines, names, columns, path), path)
 
 
@@ -226,24 +233,21 @@ def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) ->
     table_rows = []
     label_cells: Counter[Any] = Counter()
     split_cells: Counter[str] = Counter()
+    other_columns: list[str] | None = None
     for line, row in rows:
+        if other_columns is None:
+            other_columns = [name for name in row if name and name not in (*columns.names, SURPLUS)]
         table_rows.append(_read_row(columns, row, path, line))
         if len(columns.labels) == 1:
             cell = row[columns.labels[0]]
             label_cells[cell.strip() if isinstance(cell, str) else cell] += 1
         if columns.split:
-            split_cells[read_split_cell(row[columns.split])] += 1
+            split_cells[columns.read_split(row[columns.split])] += 1
     name = path.rpartition("/")[2]
     remarks = [*columns.describe_choice(name), *describe_labels(label_cells, name)]
     if columns.split:
         remarks += describe_splits(split_cells, columns.split, name)
-    return LabelTable(table_rows, remarks, columns.image)
-
-
-def _refuse_equal_names(columns: Columns, names: Sequence[str], path: str) -> None:
-    for name in columns.names:
-        if names.count(name) > 1:
-            raise UserError(f"{path}: {names.count(name)} columns are called {name}; rename all but the one to be used")
+    return LabelTable(table_rows, remarks, columns.image, other_columns or ())
 
 
 def _holds_rows(cells: Sequence[str], separator: str, columns: int) -> bool:

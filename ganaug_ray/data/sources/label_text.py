@@ -21,7 +21,8 @@ MISSING_VALUES = frozenset((
 # Characters that nobody sees: classes that differ in one alone would look the same. Joiners shape the letters of some
 # scripts, and emoji, and stay between them.
 _INVISIBLE = re.compile(
-    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
+    "[\\x00-\\x08\\x0e-\\x1f\\x7f]"
+    "|[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
     "|(?<![^\\x00-\\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\\x00-\\x7f])"
 )
 
@@ -34,6 +35,8 @@ def make_class_name(value: Any) -> str | None:
 
     >>> [make_class_name(value) for value in (b"cat", " cat ", "b'cat'", 3, 1.0, "0.0", True, None, float("nan"), "")]
     ['cat', 'cat', 'cat', '3', '1', '0', 'True', None, None, None]
+    >>> make_class_name("-0.0"), make_class_name("c\\0at")
+    ('0', 'cat')
     """
     if isinstance(value, bytes):
         value = value.decode()
@@ -113,7 +116,7 @@ def _clean_text(text: str) -> str | None:
     if quoted := re.fullmatch(r"""b(['"])(.*)\1""", text):  # bytes that a program wrote as it shows them
         text = quoted[2]
     if whole := re.fullmatch(r"(-?\d+)\.0+", text):  # a whole number that was kept as a float
-        text = whole[1]
+        text = "0" if whole[1] == "-0" else whole[1]
     text = _unify_text(text)
     return sys.intern(text) if text else None
 

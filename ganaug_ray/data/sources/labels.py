@@ -16,6 +16,7 @@ from ganaug_ray.data.sources.masks import describe_masks, find_masks, find_masks
 from ganaug_ray.data.sources.metadata_labels import METADATA_NAMES, MetadataLabels
 from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
+from ganaug_ray.data.sources.split_folders import SplitFolders
 from ganaug_ray.data.sources.table_labels import TableLabels
 from ganaug_ray.errors import UserError
 
@@ -77,18 +78,24 @@ class FileLabels:
         asides = _list_asides(images, find_masks(images)) if metadata_paths else {}
         metadata = MetadataLabels(folder, columns, metadata_paths, images, asides)
         unlabelled = [path for path in images if metadata.find_label(path) is None]
-        folder_labels = FolderLabels(
-            unlabelled, (_suggest_table(folder, paths) if folder else "") or _explain_class_files(paths)
-        )
+        splits = SplitFolders(unlabelled)
+        written = [splits.rewrite(path) for path in unlabelled]
+        cause = (_suggest_table(folder, paths) if folder else "") or _explain_class_files(paths)
+        folder_labels = FolderLabels(written, cause)
         if levels := folder_labels.find_other_level():
             raise UserError(f"data.source {source}: {levels}")
         self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
-        self.remarks += [*folder_labels.describe_nesting(), *folder_labels.describe_spellings()]
+        self.remarks += [*splits.remarks, *folder_labels.describe_nesting(), *folder_labels.describe_spellings()]
         self.remarks += folder_labels.describe_bare_tests()
         masks = find_masks(unlabelled)
         self.remarks += describe_masks(masks)
         mask_labels = label_masks(masks)
-        return lambda path: metadata.find_label(path) or mask_labels.get(path) or folder_labels.find_label(path)
+
+        def find(path: str) -> Label:
+            label = metadata.find_label(path) or mask_labels.get(path)
+            return label or folder_labels.find_label(splits.rewrite(path))
+
+        return find
 
     def _make_name_labeller(self, regex: str, images: Sequence[str]) -> FindLabel:
         find = _make_name_labeller(regex)

@@ -53,9 +53,10 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     missing = [path for path, files in located.files.items() if not files]
     if missing and not any(map(is_image_name, missing)):
         verb = "fits" if len(missing) == 1 else "fit"
+        advice = "data.columns: {image: ...} names another column" if table.other_columns else "write the files' names"
         located.remarks.append(
             f"{name}: {format_count(len(missing), 'name')} in column {table.image_column} {verb} no file, such as "
-            f"{min(missing):.100}; data.columns: {{image: ...}} names another column"
+            f"{min(missing):.100}; {advice}"
         )
     if remarks := [*table.remarks, *addresses, *located.remarks, *masks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
@@ -145,9 +146,9 @@ def locate_files(source: str, folder: Folder, table: str, paths: Set[str]) -> Lo
     named = own_paths - missing
     index = PathIndex(file.name for file in files if file.problem is None and file.name not in named)
     located = {path: index.find_files(path) for path in missing}
-    remarks = index.describe_decoded(table)
+    remarks = [*index.describe_decoded(table), *index.describe_numbers(table)]
     if named:
-        as_written = {path: files for path, files in located.items() if path not in index.decoded}
+        as_written = {path: files for path, files in located.items() if path not in index.decoded | index.numbers}
         remarks += _describe_other_files(table, as_written)
     return LocatedFiles(located, remarks)
 

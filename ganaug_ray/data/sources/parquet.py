@@ -13,7 +13,7 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.class_numbers import share_class_names
-from ganaug_ray.data.sources.columns import OTHER_SPLIT_NAMES, Columns, choose_columns, has_usual_columns
+from ganaug_ray.data.sources.columns import Columns, choose_columns, has_label, has_usual_columns, refuse_equal_names
 from ganaug_ray.data.sources.manifests import (
     describe_listed_addresses,
     list_image_names,
@@ -31,6 +31,8 @@ from ganaug_ray.data.sources.parquet_listing import (
 )
 from ganaug_ray.data.sources.paths import find_split
 from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file, refuse_pointer
+from ganaug_ray.data.sources.split_columns import is_usual_split
+from ganaug_ray.data.sources.split_words import describe_unused_words, name_splits_of_files
 from ganaug_ray.data.sources.table_file import ARROW_SUFFIX, TableFile, open_table_file
 from ganaug_ray.errors import UserError
 
@@ -57,6 +59,9 @@ def list_shard_parts(
     names_by_shard, name_remarks = share_class_names(source, tables)
     remarks: dict[str, None] = dict.fromkeys(name_remarks)
     values = TableValues()
+    splits = name_splits_of_files(shards)
+    if len(shards) > 1:
+        remarks |= dict.fromkeys(describe_unused_words(shards, splits))
     for shard in shards:
         rows = tables.pop(shard)  # whose paths may be millions
         chosen, class_names = rows.columns, names_by_shard[shard]
@@ -64,14 +69,15 @@ def list_shard_parts(
             chosen = replace(chosen, has_named_classes=True)
         folder, name = _locate_table(source, shard)
         addresses = describe_listed_addresses(_name_table(source, shard), rows.name_images(), name)
-        listing = list_rows(source, folder, name, replace(rows, columns=chosen, class_names=class_names))
+        split = splits[shard] if shard else find_split(name)
+        listing = list_rows(source, folder, name, replace(rows, columns=chosen, class_names=class_names), split)
         remarks |= dict.fromkeys([*chosen.describe_choice(table_name), *addresses, *listing.remarks])
         values = values.add(listing.values)
         first = 0
         for group, images in enumerate(rows.group_rows):
             files = listing.files[group]
             read = functools.partial(
-                _read_group, source, shard, group, first, chosen, class_names, files, listing.outer_folder
+                _read_group, source, shard, group, first, chosen, class_names, files, listing.outer_folder, split
             )
             yield SourcePart(read, listing.splits[group], images)
             first += images
@@ -82,6 +88,8 @@ def list_shard_parts(
 def _read_rows(source: str, shard: str, setting: ColumnsConfig, with_labels: bool) -> TableRows:
     with _open_table(source, shard) as table:
         folder, _ = _locate_table(source, shard)
+        if with_labels and not setting.label:
+            _refuse_label_folder(source, shard, table.schema.names)
         list_files = functools.partial(list_image_names, source, folder)
         columns = _choose_columns(table, setting, _name_table(source, shard), with_labels, list_files)
         return read_rows(table, columns, _read_class_names(table.schema, columns))
@@ -129,14 +137,27 @@ def _choose_columns(
     sample = _sample_rows(table_file)
     encoded = _list_encoded_columns(table_file)
     columns = choose_columns(schema.names, setting, table, with_labels, sample, list_files, encoded)
+    refuse_equal_names(columns, schema.names, table)
     for name in columns.labels:
         if pa.types.is_nested(schema.field(name).type):
             raise UserError(f"{table}: column {name} holds {schema.field(name).type}; expected labels, text or numbers")
     return columns
 
 
-def _is_other_split(name: str) -> bool:
-    return name.strip().lower() in OTHER_SPLIT_NAMES
+def _refuse_label_folder(source: str, shard: str, names: Sequence[str]) -> None:
+    """Raise an error if the label of a table is the name of its folder alone, as Hive partitions have it."""
+    pairs = [folder.partition("=") for folder in shard.split("/")[:-1]]
+    column = next((column for column, equals, _ in pairs if equals and has_label([column])), None)
+    if column and not has_label(names):
+        raise UserError(
+            f"{_name_table(source, shard)}: its label is the name of a folder, {column}=…, which is not read; "
+            f"write a column {column} into each file"
+        )
+
+
+def _may_name_splits(field: pa.Field) -> bool:
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    return is_usual_split(field.name) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _list_encoded_columns(table: TableFile) -> list[str]:
@@ -152,9 +173,10 @@ def _holds_bytes(table: TableFile, field: pa.Field) -> bool:
 
 def _sample_rows(table: TableFile) -> list[dict[str, Any]]:
     """Read some rows of the columns whose names alone do not say what they are; of images, of their paths alone."""
-    names = [name for name in table.schema.names if has_usual_columns([name]) or _is_other_split(name)]
+    fields = [field for field in table.schema if has_usual_columns([field.name]) or _may_name_splits(field)]
     encoded = _list_encoded_columns(table)
-    names = [name for name in names if name not in encoded and not pa.types.is_nested(table.schema.field(name).type)]
+    names = [field.name for field in fields if field.name not in encoded and not pa.types.is_nested(field.type)]
+    names = [name for name in names if table.schema.names.count(name) == 1]  # of others none is read
     if not names or not table.group_rows:
         return []
     batch = next(table.iterate_batches(0, names), None)
@@ -184,6 +206,7 @@ def _read_group(
     class_names: ClassNames,
     files: Mapping[str, Sequence[str]],
     outer_folder: str,
+    table_split: str | None,
 ) -> Iterator[RawImage]:
     folder, name = _locate_table(source, shard)
     with _open_table(source, shard) as table:
@@ -194,7 +217,7 @@ def _read_group(
                 where = f"{name} row {number}"
                 label = read_named_label(row, columns, class_names, where)
                 path = extract_path(row[columns.image])
-                split = find_split(path.removeprefix(outer_folder)) or find_split(name)
+                split = find_split(path.removeprefix(outer_folder)) or table_split
                 label = replace(label, split=label.split or split)
                 matches = files.get(path, ())
                 if len(matches) > 1:
@@ -213,6 +236,21 @@ def _read_content(folder: Folder, path: str, cell: Any, row: str) -> bytes | Unr
     """Return an image that lies beside the table if it has a path, or else in its cell, maybe in a struct."""
     if path:
         return read_listed_file(folder, path, row)
+    content = _extract_bytes(cell)
+    if content is not None:
+        return content
+    if not cell or (isinstance(cell, dict) and not any(cell.values())):
+        return UnreadableError("no image", f"{row} holds none")
+    found = f"a list of {len(cell)}" if isinstance(cell, list) else type(cell).__name__
+    fields = f" with {', '.join(map(str, cell))}" if isinstance(cell, dict) else ""
+    return UnreadableError("no image", f"{row} holds {found}{fields}; expected the bytes of one image, or its path")
+
+
+def _extract_bytes(cell: Any) -> bytes | None:
+    """Return the one image that a cell holds, maybe in a list of one or in a struct; None where that is not clear."""
+    if isinstance(cell, list) and len(cell) == 1:
+        (cell,) = cell
     if isinstance(cell, dict):
-        cell = cell.get("bytes")
-    return cell if isinstance(cell, bytes) else UnreadableError("no image", f"{row} holds none")
+        contents = [value for value in cell.values() if isinstance(value, bytes)]
+        cell = cell.get("bytes") or (contents[0] if len(contents) == 1 else None)
+    return cell if isinstance(cell, bytes) else None

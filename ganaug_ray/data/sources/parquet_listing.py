@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources.columns import Columns
-from ganaug_ray.data.sources.label_text import name_missing_value, read_split_cell
+from ganaug_ray.data.sources.label_text import name_missing_value
 from ganaug_ray.data.sources.manifests import locate_files
 from ganaug_ray.data.sources.masks import find_listed_masks
 from ganaug_ray.data.sources.paths import find_outer_folder, find_split, normalize_path
@@ -122,8 +122,8 @@ def read_rows(table: TableFile, columns: Columns, class_names: ClassNames) -> Ta
     return TableRows(columns, class_names, table.group_rows, keys, paths)
 
 
-def list_rows(source: str, folder: Folder, name: str, rows: TableRows) -> Listing:
-    """Look through a table that lies in a folder.
+def list_rows(source: str, folder: Folder, name: str, rows: TableRows, table_split: str | None) -> Listing:
+    """Look through a table that lies in a folder; ``table_split`` is the split that its place or name says.
 
     Raises:
         UserError: the folder cannot be listed, where the table's paths are not those of its files.
@@ -146,7 +146,7 @@ def list_rows(source: str, folder: Folder, name: str, rows: TableRows) -> Listin
         group_splits = set()
         for key, path in set(zip(keys[start:end], paths[start:end], strict=True)):
             split = key_splits[key]
-            place_split = find_split(path.removeprefix(outer_folder)) or find_split(name)
+            place_split = find_split(path.removeprefix(outer_folder)) or table_split
             if split is not None:
                 group_splits.add(split or place_split or "")
                 if path:
@@ -239,5 +239,5 @@ def _count_values(key_counts: Counter[Key], columns: Columns, names: ClassNames)
             if not columns.has_named_classes or cell is None or cell is math.nan:
                 labels[cell] += n
         if columns.split:
-            splits[read_split_cell(name_classes(row, names)[columns.split])] += n
+            splits[columns.read_split(name_classes(row, names)[columns.split])] += n
     return TableValues(labels, splits, columns.split or "")

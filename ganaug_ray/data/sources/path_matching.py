@@ -5,12 +5,17 @@ another case, or %20 for a space as addresses do. What fits better wins; a path 
 fits none of them for sure.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote
 
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.paths import drop_suffix, find_files_beside, is_sidecar, normalize_path, repair_encoding
+
+MAX_DIGITS = 18
+# As pandas writes whole numbers beside missing ones, and Excel those that began with zeros.
+NUMBER = re.compile(rf"(\d{{1,{MAX_DIGITS}}})(?:\.0+)?", re.ASCII)
 
 
 class PathIndex:
@@ -21,6 +26,7 @@ class PathIndex:
 
     Attributes:
         decoded: what was found only once it was decoded as a part of an address -> the file.
+        numbers: what was found only as a number, such as 1.0 or 1 -> the file, such as 000001.png.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
@@ -28,6 +34,8 @@ class PathIndex:
         self._exact: dict[str, list[str]] = defaultdict(list)
         self._whole: dict[str, list[str]] = defaultdict(list)
         self._ends: dict[str, list[str]] | None = None
+        self.numbers: dict[str, str] = {}
+        self._numbers: dict[int, list[str]] | None = None
         paths = list(paths)
         beside = find_files_beside(paths)
         for path in paths:
@@ -40,11 +48,23 @@ class PathIndex:
     def find_files(self, path: str) -> Sequence[str]:
         """Return the files that a path fits best: none, the one, or several that it fits equally well."""
         files = self._find_as_written(path)
+        if not files and (number := NUMBER.fullmatch(path)):
+            files = self._find_by_number(int(number[1]))
+            if len(files) == 1:
+                self.numbers[path] = files[0]
         if not files and "%" in path:
             files = self._find_as_written(unquote(path))
             if len(files) == 1:
                 self.decoded[path] = files[0]
         return files
+
+    def describe_numbers(self, table: str) -> list[str]:
+        """Say which names of a table were found only as numbers, which a program wrote in another way."""
+        if not self.numbers:
+            return []
+        names = format_count(len(self.numbers), "name is", "names are")
+        name, file = min(self.numbers.items())
+        return [f"{table}: {names} matched as a number, such as {name} for {file}"]
 
     def describe_decoded(self, table: str) -> list[str]:
         """Say which paths of a table were found only once they were decoded."""
@@ -63,6 +83,17 @@ class PathIndex:
             return self._whole[key]
         longest = next((self._whole[ending] for ending in shorter if ending in self._whole), [])
         return list(dict.fromkeys([*longest, *self._find_by_ending(key)]))
+
+    def _find_by_number(self, number: int) -> Sequence[str]:
+        """Return the files whose names are a number but for their suffix, whatever zeros are before it."""
+        if self._numbers is None:
+            self._numbers = defaultdict(list)
+            for same in self._exact.values():
+                for path in same:
+                    stem = drop_suffix(path.rpartition("/")[2])
+                    if stem.isascii() and stem.isdigit() and len(stem) <= MAX_DIGITS:
+                        self._numbers[int(stem)].append(path)
+        return self._numbers.get(number, ())
 
     def _find_by_ending(self, key: str) -> Sequence[str]:
         if self._ends is None:

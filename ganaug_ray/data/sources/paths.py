@@ -36,12 +36,13 @@ PROGRAM_FOLDERS = frozenset((
     "__MACOSX", ".git", ".svn", ".hg", ".dvc", ".idea", ".vscode", ".Trashes", ".Spotlight-V100", ".fseventsd",
     ".TemporaryItems", ".DocumentRevisions-V100",
 ))  # fmt: skip
-SPLIT_NAMES = re.compile(
-    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation|ate)?)?|dev|eval(uation)?|)"
-    r"(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?([ _-]?\d+)?"
+SPLIT_NAMES = re.compile(  # of Kaggle's two tests one is for validation
+    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation|ate)?)?|dev|eval(uation)?|public[ _-]?test|)"
+    r"(?P<test>test(ing)?|t10k|private[ _-]?test|)([ _-]?(set|data|images?))?([ _-]?\d+)?"
 )
 OUTSIDE = re.compile(r"/|\.\./|[A-Za-z]:/|\w+://")  # a path that leads out of the folder of its table
 SPLIT_SUFFIXES = ("parquet", "csv", "tsv", "jsonl", "ndjson", "zip", "tar")  # of a file that may be a split
+HIVE_SPLIT = re.compile(r"(data_?|dataset_?)?(split|subset|partition|set)=")  # a folder such as Spark writes
 SHARD_NUMBER = re.compile(r"([-_.]\d+)+(-of-\d+)?$")
 
 
@@ -157,8 +158,10 @@ def name_split(folder: str) -> str | None:
     ['train', 'val', 'test', 'test', None]
     >>> [name_split(name) for name in ("trainval", "dev", "validate", "test1", "val2017", "seg_test", "tester")]
     ['train', 'val', 'val', 'test', 'val', 'test', None]
+    >>> name_split("split=train"), name_split("label=train")
+    ('train', None)
     """
-    match = SPLIT_NAMES.fullmatch(folder.strip().lower().removeprefix("seg_"))
+    match = SPLIT_NAMES.fullmatch(HIVE_SPLIT.sub("", folder.strip().lower().removeprefix("seg_"), count=1))
     splits = [name for name in ("train", "val", "test") if match and match[name]]
     return splits[0] if len(splits) == 1 else None
 

@@ -21,7 +21,10 @@ SOURCE_REMEDIES = {
     (".7z", ".rar", ".bz2", ".xz", ".zst", ".tbz2", ".txz"): "unpack it, or pack it as .zip or .tar.gz",
 }
 ARCHIVE_REMEDIES = {
-    (".zip", ".tar", ".tar.gz", ".tgz"): "is an archive: name each archive in data.source, in a list",
+    (".zip", ".tar", ".tar.gz", ".tgz"): (
+        "is an archive: name each archive in data.source, in a list, if it has a folder for each class; if each is a "
+        "class, pack one archive with a folder for each of them"
+    ),
     (".7z", ".rar", ".tar.bz2", ".tar.xz", ".tar.zst", ".tbz2", ".txz"): (
         "is an archive: unpack it, or pack it as .zip or .tar.gz and name it in data.source, in a list"
     ),
@@ -44,8 +47,8 @@ def find_content_remedy(path: str) -> str | None:
 def find_archive_remedy(path: str) -> str | None:
     """Say what to do about an archive that lies among images, where it is not read; None of any other file.
 
-    >>> find_archive_remedy("pets/bird.zip"), find_archive_remedy("cat/1.png")
-    ('is an archive: name each archive in data.source, in a list', None)
+    >>> find_archive_remedy("pets/bird.rar"), find_archive_remedy("cat/1.png")
+    ('is an archive: unpack it, or pack it as .zip or .tar.gz and name it in data.source, in a list', None)
     """
     return _find_by_suffix(path, ARCHIVE_REMEDIES)
 

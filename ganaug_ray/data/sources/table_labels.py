@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.sources.label_tables import TableRow, read_table
+from ganaug_ray.data.sources.label_tables import LabelTable, TableRow, read_table
 from ganaug_ray.data.sources.label_text import make_label
 from ganaug_ray.data.sources.masks import describe_masks
 from ganaug_ray.data.sources.path_matching import PathIndex
@@ -60,7 +60,10 @@ class TableLabels:
         self._sure_rows: dict[str, list[TableRow]] = defaultdict(list)
         self._unsure_rows: dict[str, str] = {}
         unmatched: list[TableRow] = []
+        ambiguous: set[str] = set()  # paths, each of which may fit every file
         for row in rows:
+            if row.image in ambiguous:
+                continue
             files: Sequence[str] = [row.image]
             if below + row.image not in self._asides:
                 files = index.find_files(row.image) or aside_index.find_files(row.image)
@@ -68,6 +71,8 @@ class TableLabels:
                 self._sure_rows[files[0]].append(row)
             elif not files:
                 unmatched.append(row)
+            if len(files) > 1:
+                ambiguous.add(row.image)
             for file in files if len(files) > 1 else ():
                 named = f"{self._name} line {row.line} names {row.image}"
                 self._unsure_rows[file] = f"{named}, which fits {' and '.join(files[:3])}"
@@ -76,6 +81,7 @@ class TableLabels:
             *content.remarks,
             *describe_nameless_rows([row.line for row in nameless], len(content.rows), self._name),
             *index.describe_decoded(self._name),
+            *index.describe_numbers(self._name),
         ]
         addresses = [(row.image, f"line {row.line}") for row in unmatched if is_address(row.image)]
         self.remarks += describe_addresses(addresses, len(rows), self._name)
@@ -85,7 +91,7 @@ class TableLabels:
             verb = "fits" if len(unmatched) == 1 else "fit"
             self.remarks.append(
                 f"{len(unmatched)} of {format_count(len(rows), 'row')} of {self._name} {verb} no image, such as "
-                f"{unmatched[0].image} in line {unmatched[0].line}{_advise_column(unmatched, content.image_column)}"
+                f"{unmatched[0].image} in line {unmatched[0].line}{_advise_column(unmatched, content)}"
             )
         splits_by_file = {
             below + file: (find_split(below + file), _choose_split(rows)) for file, rows in self._sure_rows.items()
@@ -101,7 +107,7 @@ class TableLabels:
         names = format_count(len(rows), "row names", "rows name")
         remedy = ", and no address is fetched: name the files" if addresses else ""
         if len(unmatched) == len(rows):
-            remedy += _advise_column(unmatched, content.image_column)
+            remedy += _advise_column(unmatched, content)
         self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}{remedy}")
         self._labels: dict[tuple[str | None, ...], Label] = {}  # the same object for all images of a class
 
@@ -129,11 +135,13 @@ class TableLabels:
         return label if label.objection else self._labels.setdefault((label.name, label.split), label)
 
 
-def _advise_column(unmatched: Sequence[TableRow], column: str) -> str:
-    """Say that another column may be that of images, where this one has no names of image files."""
+def _advise_column(unmatched: Sequence[TableRow], table: LabelTable) -> str:
+    """Say that another column may be that of images, where there is one and this has no names of image files."""
     if not unmatched or any(is_image_name(row.image) for row in unmatched):
         return ""
-    return f"; they stand in column {column}, and data.columns: {{image: ...}} names another"
+    if not table.other_columns:
+        return f"; they stand in column {table.image_column}: write the files' names there"
+    return f"; they stand in column {table.image_column}, and data.columns: {{image: ...}} names another"
 
 
 def _merge_rows(rows: Sequence[TableRow], table: str) -> Label:

@@ -18,6 +18,7 @@ from ganaug_ray.data.sources.raw import LINK_BACK, describe_unreadable, explain_
 from ganaug_ray.data.sources.remedies import find_source_remedy
 from ganaug_ray.errors import UserError
 
+MAX_LINKS = 3  # named, each in a sentence
 LISTING_POLL_S = 0.2  # seconds between looks at Arrow's listing, in which an interrupt is heard
 
 
@@ -29,11 +30,24 @@ class WalkedFile:
         name: relative to the folder, as the filesystem calls it.
         size: in bytes.
         problem: why it cannot be read, or is passed over.
+        target: of a link that is not followed, the other folder of the source that it leads to; empty where it lies in
+            that folder.
     """
 
     name: str
     size: int = 0
     problem: UnreadableError | None = None
+    target: str = ""
+
+
+def describe_links(files: Iterable[WalkedFile]) -> list[str]:
+    """Say which links lead to other folders of the source, so that no class is called as the link."""
+    links = sorted((file for file in files if file.target), key=lambda file: file.name)
+    return [
+        f"{file.name} is a link to {file.target}, so its images are used once, as those of {file.target}; "
+        f"if {file.name} is a class of its own, put its images in the place of the link"
+        for file in links[:MAX_LINKS]
+    ]
 
 
 def walk_folder(source: str, folder: Folder) -> list[WalkedFile]:
@@ -77,11 +91,20 @@ def _follow_link(root: Path, link: str, visited: set[_Inode]) -> Iterator[Walked
         name = links.pop()
         inode = _read_inode(root / name)
         if inode in seen:
-            yield WalkedFile(name, problem=UnreadableError(LINK_BACK, "leads to a folder that is read anyway"))
+            problem = UnreadableError(LINK_BACK, "leads to a folder that is read anyway")
+            yield WalkedFile(name, problem=problem, target=_find_other_folder(root, name))
             continue
         seen.add(inode)
         seen |= {_read_inode(parent) for parent in (root / name).resolve().parents}  # a link up would lead here again
         yield from _walk_tree(root, f"{name}/", seen, links)
+
+
+def _find_other_folder(root: Path, link: str) -> str:
+    """Return the folder below the root that a link leads to; empty where that is none or the link lies in it."""
+    target = (root / link).resolve()
+    place = (root / link).parent.resolve()
+    is_other = root.resolve() in target.parents and target not in (place, *place.parents)
+    return target.relative_to(root.resolve()).as_posix() if is_other else ""
 
 
 def _walk_tree(root: Path, start: str, visited: set[_Inode], links: list[str]) -> Iterator[WalkedFile]:

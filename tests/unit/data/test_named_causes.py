@@ -22,7 +22,7 @@ from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.errors import UserError
 from tests.helpers.image_files import encode, png16
-from tests.helpers.labelled import lay_out, png, read
+from tests.helpers.labelled import lay_out, png, read, zip_names
 
 
 def refuse(source: Path, **settings: object) -> str:
@@ -294,3 +294,31 @@ def test_wrapped_images_are_named(content: bytes, words: str, tmp_path: Path) ->
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.png").write_bytes(content)
     assert words in refuse(tmp_path)
+
+
+def test_folders_called_as_kinds_are_renamed(tmp_path: Path) -> None:
+    """Where all folders are called as kinds of images, the refusal says to rename one, and following it works."""
+    root = lay_out(tmp_path, *(f"{name}/{number}.png" for name in ("original", "augmented") for number in range(8)))
+    advice = re.search(r"lies in (\w+), .* if it is one, rename it, such as to (.*)$", refuse(root))
+    assert advice
+    (root / advice[1]).rename(root / advice[2])
+    assert len(survey_without_storing(DataConfig(source=[str(root)])).classes) == 2
+
+
+def test_sources_that_are_classes_go_into_one_folder(tmp_path: Path) -> None:
+    """Sources that are a class each are refused with the way to give them, and following it works."""
+    root = lay_out(tmp_path / "pets", *(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(8)))
+    with pytest.raises(UserError, match="if each source is a class, give the folder above them"):
+        survey_without_storing(DataConfig(source=[str(root / "cat"), str(root / "dog")]))
+    assert survey_without_storing(DataConfig(source=[str(root)])).classes == ["cat", "dog"]
+
+
+def test_archives_that_are_classes_go_into_one(tmp_path: Path) -> None:
+    """Archives that are a class each are refused with the way to give them, named in a list or in their folder."""
+    advice = "is a class, pack one archive with a folder for each of them"
+    archives = [zip_names(tmp_path / f"{name}.zip", "1.png", "2.png") for name in ("cat", "dog")]
+    assert advice in refuse(tmp_path)
+    with pytest.raises(UserError, match=advice):
+        survey_without_storing(DataConfig(source=[str(archive) for archive in archives]))
+    names = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(8)]
+    assert survey_without_storing(DataConfig(source=[str(zip_names(tmp_path / "pets.zip", *names))])).classes

@@ -8,6 +8,7 @@ import pytest
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.sources.folder_labels import FolderLabels
+from ganaug_ray.data.sources.folder_tree import FolderTree
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.errors import UserError
 from tests.helpers.labelled import lay_out, read, read_labels, zip_names
@@ -133,3 +134,14 @@ def test_classes_of_odd_file_names_are_found() -> None:
     paths = ["cat/images/1.dat", "cat/crops/1.dat", "dog/images/1.dat", "dog/crops/2.dat"]
     labels = FolderLabels(paths)
     assert [labels.find_label(path).name for path in paths] == ["cat", "cat", "dog", "dog"]
+
+
+def test_many_classes_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folders beside one are not listed anew for each of thousands of divided classes."""
+    listed = []
+    monkeypatch.setattr(FolderTree, "list_siblings", lambda self, folder: listed.append(folder) or {"other"})
+    paths = [f"c{number}/{name}.png" for number in range(50) for name in ("1", "more/2", "images/3")]
+    labels = FolderLabels(paths)
+    assert {labels.find_label(path).name for path in paths} == {f"c{number}" for number in range(50)}
+    assert labels.find_other_level() is None
+    assert not listed

@@ -19,6 +19,7 @@ from ganaug_ray.data.ingest.remarks import describe_similar_names
 from ganaug_ray.data.sources import manifests
 from ganaug_ray.data.sources.label_text import make_class_name, make_path_class
 from ganaug_ray.data.sources.path_matching import PathIndex
+from ganaug_ray.data.sources.raw import REMARK
 from tests.helpers.labelled import lay_out, png, read, read_labels, zip_names
 
 FOUR = ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png")
@@ -26,7 +27,8 @@ FOUR = ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png")
 
 def reasons(root: Path) -> dict[str, str]:
     """Each path that gives no picture -> the reason."""
-    return {raw.path: raw.content.reason for raw in read(root) if not isinstance(raw.content, bytes)}
+    contents = {raw.path: raw.content for raw in read(root) if not isinstance(raw.content, bytes)}
+    return {path: content.reason for path, content in contents.items() if content.reason != REMARK}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,14 @@ def test_links_back_are_passed_over(links: dict[str, str], tmp_path: Path) -> No
         (root / name).symlink_to(target)
     assert reasons(root) == dict.fromkeys(links, "link that leads back")
     assert {raw.path for raw in read(root) if isinstance(raw.content, bytes)} == set(FOUR)
+
+
+def test_link_to_class_beside_is_named(tmp_path: Path) -> None:
+    """A link beside the class that it leads to is no class, and the remark names both."""
+    root = lay_out(tmp_path / "pets", "cat/1.png", "dog/2.png")
+    (root / "doggo").symlink_to("dog")
+    (remark,) = (raw.content.detail for raw in read(root) if getattr(raw.content, "reason", "") == REMARK)
+    assert remark.startswith("doggo is a link to dog, so its images are used once, as those of dog")
 
 
 def test_outside_links_are_followed_once(tmp_path: Path) -> None:

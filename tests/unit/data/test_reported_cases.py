@@ -212,7 +212,7 @@ def check_upright(survey: Survey, root: Path) -> None:
 
 CASES = {
     "two-links-back": Case(
-        build_two_links_back, passed_over={"link that leads back": 2}, says="2 links lead back to folders"
+        build_two_links_back, passed_over={"link that leads back": 2}, says="2 links lead to folders"
     ),
     "links-to-nothing": Case(build_links_to_nothing, {"cat": 12, "dog": 12}, {"link to nothing": 8}),
     "twelve-bits": Case(

@@ -461,7 +461,9 @@ def test_tables_beside_images_are_refused(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("folder", "front"), [("unlabeled", ""), ("seg_pred/seg_pred", "seg_"), ("Unlabelled", "")])
+@pytest.mark.parametrize(
+    ("folder", "front"), [("unlabeled", ""), ("seg_pred/seg_pred", "seg_"), ("Unlabelled", ""), ("train/unlabeled", "")]
+)
 def test_unlabelled_folders_are_no_classes(folder: str, front: str, tmp_path: Path) -> None:
     """A folder of images without labels beside splits is passed over, and a remark says what can use it."""
     classes = ("cat", "dog")
@@ -472,8 +474,8 @@ def test_unlabelled_folders_are_no_classes(folder: str, front: str, tmp_path: Pa
     assert found.passed_over == {"image without a label": 30}
     assert found.count_rejects() == {}
     assert found.remarks[1] == (
-        "30 images lie in a folder for images without labels, such as unlabeled or seg_pred, beside the splits, and "
-        "were passed over; name that folder in data.unlabelled to use them"
+        "30 images lie in a folder for images without labels, such as unlabeled or seg_pred, beside or in splits, "
+        "and were passed over; name that folder in data.unlabelled to use them"
     )
     unlabelled = str(root / folder)
     followed = survey(root, tmp_path / "followed", unlabelled=[unlabelled])

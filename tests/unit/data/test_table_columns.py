@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pytest
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import UnreadableError
+from ganaug_ray.data.sources.path_matching import PathIndex
 from ganaug_ray.errors import UserError
 from tests.helpers.labelled import lay_out, png, read, read_labels
 from tests.unit.data.test_mixed_tables import list_remarks
@@ -172,3 +174,69 @@ def test_row_number_in_parquet_is_no_image(tmp_path: Path) -> None:
     assert labels == [label(number) for number in files]
     images = [raw.content for raw in read(tmp_path / "t.parquet")]
     assert images[0] == (tmp_path / "7.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["image", "label"])
+def test_equal_names_in_parquet_are_refused(name: str, tmp_path: Path) -> None:
+    """Two columns of one name in Parquet are refused as in CSV, where that name is one that is read."""
+    images = pa.array([png(0), png(1)])
+    table = pa.table(
+        [images, pa.array(["cat", "dog"]), images if name == "image" else pa.array(["a", "b"])],
+        names=["image", "label", name],
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=f"2 columns are called {name}; rename all but the one to be used"):
+        read(tmp_path / "t.parquet")
+
+
+def test_signs_that_mean_nothing_make_no_class(tmp_path: Path) -> None:
+    """A minus before zero and a control character that nobody sees make no class of their own."""
+    table = write_table(tmp_path, "image,label", "1.png,0", "2.png,-0.0", "3.png,ca\0t", "4.png,cat")
+    assert set(read_labels(table).values()) == {"0", "cat"}
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.0"])
+def test_numbers_find_files_with_zeros(form: str, tmp_path: Path) -> None:
+    """A number as pandas or Excel write it means the only file of that number, and the remark says so."""
+    lay_out(tmp_path, *(f"{number:06d}.png" for number in range(12)))
+    rows = (f"{form.format(number)},{label(number)}" for number in range(12))
+    (tmp_path / "t.csv").write_text("\n".join(["id,label", *rows]))
+    expected = {f"{number:06d}.png": label(number) for number in range(12)}
+    assert read_both(tmp_path / "t.csv") == [expected, expected]
+    assert any("matched as a number" in remark for remark in list_remarks(tmp_path / "t.csv"))
+
+
+def test_no_other_column_is_advised_where_none_is(tmp_path: Path) -> None:
+    """Where no row fits a file and there is no other column, none is advised."""
+    table = write_table(tmp_path, "id,label", "a,cat", "b,dog")
+    (remark,) = [each for each in list_remarks(tmp_path, LabelFrom(csv=str(table))) if "no image" in each]
+    assert remark.endswith("they stand in column id: write the files' names there")
+
+
+def test_path_that_fits_all_files_is_matched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that each row has and that fits every file is not compared anew with all files for each row."""
+    asked: list[str] = []
+    find_files = PathIndex.find_files
+
+    def count(index: PathIndex, path: str) -> Sequence[str]:
+        asked.append(path)
+        return find_files(index, path)
+
+    monkeypatch.setattr(PathIndex, "find_files", count)
+    root = lay_out(tmp_path / "scans", *(f"p{number}/scan.png" for number in range(20)))
+    rows = (f"p{number},scan.png,{label(number)}" for number in range(20))
+    (tmp_path / "t.csv").write_text("\n".join(["patient,file,label", *rows]))
+    assert set(read_labels(root, LabelFrom(csv=str(tmp_path / "t.csv"))).values()) == {"<label conflict>"}
+    assert asked == ["scan.png"]
+
+
+@pytest.mark.parametrize("form", ["list", "struct"])
+def test_images_in_lists_and_structs_are_read(form: str, tmp_path: Path) -> None:
+    """An image in a list of one, or in a struct whose fields have other names, is read; a list of two is named."""
+    pictures = [png(0), png(1)]
+    images = [[picture] if form == "list" else {"data": picture, "filename": "1.png"} for picture in pictures]
+    pq.write_table(pa.table({"image": images, "label": ["cat", "dog"]}), tmp_path / "t.parquet")
+    assert [raw.content for raw in read(tmp_path / "t.parquet")] == pictures
+    pq.write_table(pa.table({"image": [pictures, []], "label": ["cat", "dog"]}), tmp_path / "t.parquet")
+    details = [getattr(raw.content, "detail", "") for raw in read(tmp_path / "t.parquet")]
+    assert details[0] == "t.parquet row 0 holds a list of 2; expected the bytes of one image, or its path"
