@@ -59,7 +59,8 @@ def list_parts(
 
     listed = []
     source_splits = _name_splits_of_sources(sources) if len(sources) > 1 else {}
-    if remarks := describe_unused_words(list(source_splits), source_splits):
+    remarks = describe_unused_words(list(source_splits), source_splits) if label_from is not None else []
+    if remarks:
         yield SourcePart(functools.partial(make_remarks, sources[0], remarks), frozenset(), 0)
     for source in sources:
         split = source_splits.get(source)

@@ -60,7 +60,7 @@ def list_shard_parts(
     remarks: dict[str, None] = dict.fromkeys(name_remarks)
     values = TableValues()
     splits = name_splits_of_files(shards)
-    if len(shards) > 1:
+    if with_labels:
         remarks |= dict.fromkeys(describe_unused_words(shards, splits))
     for shard in shards:
         rows = tables.pop(shard)  # whose paths may be millions

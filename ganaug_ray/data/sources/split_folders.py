@@ -38,11 +38,11 @@ class SplitFolders:
         inner = {name: tree.list_children(join_path(parent, name)) for name in children}
         meanings = _interpret(splits, inner)
         self._meanings = {join_path(parent, name): join_path(parent, meaning) for name, meaning in meanings.items()}
-        named = " and ".join(children[:MAX_NAMED])
         if meanings:
-            means = " and ".join(meanings[name] for name in children[:MAX_NAMED])
-            self.remarks.append(f"folders such as {named} are read as {means}, by the splits in their names")
+            pairs = ", ".join(f"{name} as {meanings[name]}" for name in children[:MAX_NAMED])
+            self.remarks.append(f"folders are read by the splits in their names, such as {pairs}")
         else:
+            named = " and ".join(children[:MAX_NAMED])
             self.remarks.append(
                 f"folders such as {named} have splits in their names and are not taken for these; "
                 "if they are splits, move the class folders into folders train and test"
