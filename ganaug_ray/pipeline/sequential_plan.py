@@ -163,10 +163,14 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     """
     if verdict not in OPEN_VERDICTS or job.compare.looks > 1 or _stays_at_two_splits(job):
         return None
+    if not arms.list_candidates(job):  # they were taken out after that verdict
+        return None
     looks = list_looks(allow_looks(job), run)
     if len(looks) == 1:
         return None
     missing = count_missing(_apply_look(job, looks[-1]), run)
+    if not (missing.classifiers or missing.gans):  # all looks were taken before
+        return None
     repeats = "seeds, then splits,"
     if looks[-1].splits == job.compare.splits:
         repeats = f"seeds ({explain_no_splits(job, run)})"

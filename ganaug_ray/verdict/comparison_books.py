@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import DiskFull
 from ganaug_ray.verdict.paired_statistics import has_enough_repeats
 
 OWN_BOOKS = "compared"  # in the folder of an experiment
@@ -80,7 +81,7 @@ def record_looks(run: Run, images: str, candidates: Collection[str], splits: int
     _write_looks(_locate_own_books(run, images), entries)
     shared = _locate_shared_books(run, images)
     if shared is not None:
-        with suppress(OSError):  # whoever may not write there has a count of this experiment alone
+        with suppress(OSError, DiskFull):  # whoever may not write there has a count of this experiment alone
             _write_looks(shared, entries)
     return _count(entries | _read_looks(run, images), candidates)  # with those of a run that wrote at the same time
 

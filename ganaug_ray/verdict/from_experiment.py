@@ -114,10 +114,11 @@ def _describe_look(job: Job, run: Run) -> tuple[str, list[str]]:
 
 
 def hash_candidates(job: Job, dataset: str) -> list[str]:
-    """Hash all that the models of each candidate are trained with, but how many they are and their seeds.
+    """Hash all that the models of each candidate are trained with, but how many seeds they have.
 
     Settings by which no weight changes are left out, and of the data it is the content that counts: so an experiment
-    that is repeated, with more workers or from another copy of the images, has the same candidates.
+    that is repeated, with more workers or from another copy of the images, has the same candidates. With another
+    ``seed`` it has others, or the luckiest of many seeds would cost nothing.
 
     Args:
         job: of the whole experiment.
@@ -134,7 +135,7 @@ def hash_candidates(job: Job, dataset: str) -> list[str]:
     for name in arms.list_candidates(job):
         arm = job.compared_arms[name]
         source = job.augment.sources.get(GENERATOR if arm.traits.transfer else arm.source)
-        parts = [dataset, settings, arm.model_dump()] + ([source.model_dump()] if source else [])
+        parts = [dataset, job.seed, settings, arm.model_dump()] + ([source.model_dump()] if source else [])
         fingerprints.append(experiment_dir.compute_fingerprint(*parts))
     return fingerprints
 

@@ -72,7 +72,7 @@ def describe_gap(rows: list[dict[str, Any]], arm: str) -> str:
         return f"Accuracy on training images minus that on test images is {_format_points(row['gap'])} points."
     mean = f"the gap changed by {_format_points(change['mean'])} points"
     if change["ci95"] is None:
-        return f"Whether {arm} reduces overfitting is unclear: {mean}, but no interval can be drawn."
+        return f"Whether {arm} reduces overfitting is unclear: {mean}, and there are too few trainings to tell."
     low, high = change["ci95"]
     interval = f"{mean} (95 % interval {_format_points(low)} to {_format_points(high)})"
     if high < 0:

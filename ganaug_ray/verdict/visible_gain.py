@@ -6,7 +6,14 @@ import numpy as np
 
 from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
 from ganaug_ray.verdict.multiple_testing import compute_best_of_factor, compute_looks_factor
-from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL, has_enough_repeats
+from ganaug_ray.verdict.paired_statistics import (
+    MANY_SPLITS,
+    MANY_SPLITS_SHARE,
+    MIN_REPEATS,
+    POWER,
+    SIGNIFICANCE_LEVEL,
+    has_enough_repeats,
+)
 
 DISAGREEING = 0.05  # of the test images, on which exactly one of two trained models is right; measured: 0.02 to 0.15
 
@@ -40,8 +47,9 @@ def predict_visible_gain(
         error = combine_rows_and_repeats(within_1, within_1, zero_1, splits, tested - splits)
     else:
         error = combine_rows_and_repeats(interplay_1, interplay_1, rows_1, seeds, tested - 1)
+    share = MANY_SPLITS_SHARE if splits >= MANY_SPLITS else 1.0
     half_width_1 = error.compute_half_width(
-        SIGNIFICANCE_LEVEL / (compute_looks_factor(looks) * compute_best_of_factor(arms))
+        share * SIGNIFICANCE_LEVEL / (compute_looks_factor(looks) * compute_best_of_factor(arms))
     )
     return float((half_width_1 + error.compute_half_width(2 * (1 - POWER)))[0])
 
