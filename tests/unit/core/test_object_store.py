@@ -80,7 +80,7 @@ def timeless(files: dict[str, bytes]) -> dict[str, bytes]:
     """What files say, but for where they lie, when and in what time they were made, and the hash over all that."""
     changing = {
         ".json": rb'"(?:train_seconds|seconds|at)": [^,\n]+|"model": "[^"]*/[^"]*"|"(?:advice|made)": "[^"]*"',
-        ".html": rb"[\d.]+ (?:s|min|h|seconds?|minutes?|hours?)\b|width: [\d.]+%|\d\d? [A-Z][a-z]+ 20\d\d",
+        ".html": rb"[\d.]+(?: |\xc2\xa0)(?:s|min|h|seconds?|minutes?|hours?)\b|width: [\d.]+%|\d\d? [A-Z][a-z]+ 20\d\d",
     }
     own = json.loads(files["report.json"])["hash"].encode()
     found = {}
