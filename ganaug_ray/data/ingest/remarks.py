@@ -60,7 +60,7 @@ def describe_archives(rejected: pa.Table) -> list[str]:
         paths_by_remedy[find_archive_remedy(path) or ARCHIVE].append(path)
     sentences = []
     for remedy, paths in paths_by_remedy.items():
-        more = f" (as {format_count(len(paths) - 1, 'other is', 'others are')})" if len(paths) > 1 else ""
+        more = f" (and {format_count(len(paths) - 1, 'other file')})" if len(paths) > 1 else ""
         sentences.append(f"{paths[0]}{more} was not read: it {remedy}")
     return sentences
 
