@@ -112,7 +112,17 @@ def _read_part(source: str, split: str | None, read: PartReader) -> Iterator[Raw
 
 
 def _choose_reader(source: str) -> SourceReader:
-    from ganaug_ray.data.sources import archives, folders, hub, idx, json_lines, manifests, packaged, parquet
+    from ganaug_ray.data.sources import (
+        folders,
+        hub,
+        idx,
+        json_lines,
+        manifests,
+        packaged,
+        parquet,
+        tar_archives,
+        zip_archives,
+    )
 
     schemes: dict[str, SourceReader] = {
         "hf": hub.list_parts,
@@ -121,10 +131,10 @@ def _choose_reader(source: str) -> SourceReader:
         "torchvision": packaged.list_torchvision_parts,
     }
     suffixes: dict[str, SourceReader] = {
-        ".zip": archives.list_zip_parts,
-        ".tar": archives.list_tar_parts,
-        ".tar.gz": archives.list_tar_parts,
-        ".tgz": archives.list_tar_parts,
+        ".zip": zip_archives.list_parts,
+        ".tar": tar_archives.list_parts,
+        ".tar.gz": tar_archives.list_parts,
+        ".tgz": tar_archives.list_parts,
         ".csv": manifests.list_parts,
         ".tsv": manifests.list_parts,
         **dict.fromkeys(json_lines.SUFFIXES, manifests.list_parts),

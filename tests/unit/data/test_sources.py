@@ -22,7 +22,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import sources
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.ingest.scan import survey_without_storing as survey
-from ganaug_ray.data.sources import archives, label_tables, packaged, raw
+from ganaug_ray.data.sources import archive_entries, label_tables, packaged, raw, zip_archives
 from ganaug_ray.errors import UserError
 
 PUBLIC = os.environ.get("GANAUG_DATA") or str(Path(__file__).parents[4] / "shared" / "data")
@@ -232,7 +232,7 @@ def test_archive_links_are_not_followed(tmp_path: Path) -> None:
 
 def test_inflating_entry_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry that inflates is cut off, whatever size it declares."""
-    monkeypatch.setattr(archives, "MAX_IMAGE_BYTES", 10_000)
+    monkeypatch.setattr(zip_archives, "MAX_IMAGE_BYTES", 10_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat/bomb.png", b"\0" * 10_000_000)
         archive.writestr("cat/1.png", png(1))
@@ -243,7 +243,7 @@ def test_inflating_entry_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("maker", [zipped, tarred])
 def test_too_many_entries_are_refused(maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive with too many entries is refused with the limit."""
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 100)
+    monkeypatch.setattr(archive_entries, "MAX_ENTRIES", 100)
     suffix = "zip" if maker is zipped else "tar"
     many = maker(tmp_path / f"many.{suffix}", {f"cat/{i}": b"" for i in range(200)})
     with pytest.raises(UserError, match=rf"many\.{suffix}.*entries.*at most 100"):
@@ -253,7 +253,7 @@ def test_too_many_entries_are_refused(maker, tmp_path: Path, monkeypatch: pytest
 def test_oversized_zip_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A zip file of very many entries is refused before its list is read."""
     many = zipped(tmp_path / "many.zip", {f"cat/{i}": b"" for i in range(70_000)})
-    monkeypatch.setattr(archives, "MAX_ENTRIES", 66_000)
+    monkeypatch.setattr(archive_entries, "MAX_ENTRIES", 66_000)
     monkeypatch.setattr(zipfile, "ZipFile", None)
     with pytest.raises(UserError, match=r"many\.zip.*70000 entries"):
         read(many)
