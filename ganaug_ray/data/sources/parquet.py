@@ -241,9 +241,17 @@ def _read_content(folder: Folder, path: str, cell: Any, row: str) -> bytes | Unr
         return content
     if not cell or (isinstance(cell, dict) and not any(cell.values())):
         return UnreadableError("no image", f"{row} holds none")
-    found = f"a list of {len(cell)}" if isinstance(cell, list) else type(cell).__name__
-    fields = f" with {', '.join(map(str, cell))}" if isinstance(cell, dict) else ""
-    return UnreadableError("no image", f"{row} holds {found}{fields}; expected the bytes of one image, or its path")
+    return UnreadableError(
+        "no image", f"{row} holds {_describe_cell(cell)}; expected the bytes of one image, or its path"
+    )
+
+
+def _describe_cell(cell: Any) -> str:
+    if isinstance(cell, list):
+        return f"a list of {len(cell)}"
+    if isinstance(cell, dict):
+        return f"a struct with {', '.join(map(str, cell))}"
+    return f"a value of type {type(cell).__name__}"
 
 
 def _extract_bytes(cell: Any) -> bytes | None:

@@ -18,7 +18,7 @@ from ganaug_ray.data.sources.raw import LINK_BACK, describe_unreadable, explain_
 from ganaug_ray.data.sources.remedies import find_source_remedy
 from ganaug_ray.errors import UserError
 
-MAX_LINKS = 3  # named, each in a sentence
+MAX_NAMED_LINKS = 3  # each in a sentence
 LISTING_POLL_S = 0.2  # seconds between looks at Arrow's listing, in which an interrupt is heard
 
 
@@ -46,7 +46,7 @@ def describe_links(files: Iterable[WalkedFile]) -> list[str]:
     return [
         f"{file.name} is a link to {file.target}, so its images are used once, as those of {file.target}; "
         f"if {file.name} is a class of its own, put its images in the place of the link"
-        for file in links[:MAX_LINKS]
+        for file in links[:MAX_NAMED_LINKS]
     ]
 
 
