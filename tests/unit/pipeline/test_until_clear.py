@@ -272,6 +272,17 @@ def test_two_splits_that_stay_two_have_no_advice(tmp_path: Path) -> None:
         sequential_plan.allow_looks(job)
 
 
+def test_nothing_left_to_train_has_no_advice(tmp_path: Path) -> None:
+    """After all looks, and once all candidates are taken out, nothing is advised; nor does the run fail there."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    job = load_job(DIGITS, FIFTHS)
+    last = sequential_plan.list_looks(sequential_plan.allow_looks(job), run)[-1]
+    train_all(load_job(DIGITS, [*FIFTHS, f"compare.splits={last.splits}", f"compare.seeds={last.seeds}"]), run)
+    assert sequential_plan.advise_until_clear(job, run, "unclear", "mine.yaml") is None
+    controls = load_job(DIGITS, [*FIFTHS, "arms={oversample: {}}"])
+    assert sequential_plan.advise_until_clear(controls, run, "unclear", "mine.yaml") is None
+
+
 def test_report_names_the_command(experiment: Run) -> None:
     """The page of a comparison that ended open has the same advice as the terminal."""
     page = experiment.root.read_bytes("report.html").decode()
