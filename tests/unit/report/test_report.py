@@ -348,7 +348,7 @@ def test_three_arms_appear_together(tmp_path: Path) -> None:
     assert f"{SYNTHETIC}: +10.0 points; {LIVE}: +0.0 points" in forest
     assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
     assert len(set(re.findall(r'<i style="color: (#\w+)">', html))) == 3
-    assert "Only its interval is widened for that choice" in page.text
+    assert "Only the interval of the chosen arm is widened for that choice" in page.text
     assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
 
 
