@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "ganaug_ray" / "examples" / "jobs"
 SPACES = ROOT / "ganaug_ray" / "examples" / "spaces"
 DIGITS = JOBS / "digits_alone.yaml"
+PATIENCE = 900  # seconds: what takes longer hangs; a busy machine is slow, and Ray on it slower
 WITHOUT_RAY = ("test_bad_input", "test_report_page", "test_serve_page")  # of tests/e2e
 
 # Small enough for a unit test, and the same code as the real thing.

@@ -18,7 +18,7 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.verdict import choices, from_experiment
-from tests.conftest import DIGITS, TINY, environment
+from tests.conftest import DIGITS, PATIENCE, TINY, environment
 
 ARMS = {
     "real": "{}",
@@ -42,7 +42,7 @@ def run(out: Path, verb: str = "run", declare: dict[str, str] = ARMS) -> subproc
     return subprocess.run(
         [sys.executable, "-m", "ganaug_ray", verb, str(DIGITS), "--out", str(out),
          *(f"--set={one}" for one in [*chosen, declared])],
-        env=environment(), capture_output=True, text=True, timeout=600, check=False,
+        env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 

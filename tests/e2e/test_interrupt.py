@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.conftest import DIGITS, TINY, environment
+from tests.conftest import DIGITS, PATIENCE, TINY, environment
 
 
 def test_termination_ends_without_traceback(tmp_path: Path) -> None:
@@ -22,21 +22,21 @@ def test_termination_ends_without_traceback(tmp_path: Path) -> None:
     settings = [f"--set={one}" for one in [*TINY, "classifier.steps=100000"]]
     command = [sys.executable, "-m", "ganaug_ray", "run", str(DIGITS), "--out", str(out), *settings]
     child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not (out / "models" / "teacher" / "seed-0" / "metrics.jsonl").exists():
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
     processes = psutil.Process(child.pid).children(recursive=True)
     child.terminate()
-    printed, complaint = child.communicate(timeout=60)
+    printed, complaint = child.communicate(timeout=PATIENCE)
     assert child.returncode == 128 + signal.SIGTERM
     (line,) = complaint.strip().splitlines()
     assert line.startswith("interrupted; ")
     assert "prepare    done" in printed
     assert re.search(r"teach +interrupted", printed)
     assert len(processes) > 3
-    assert not psutil.wait_procs(processes, timeout=30)[1]
+    assert not psutil.wait_procs(processes, timeout=PATIENCE)[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -55,7 +55,7 @@ def test_interrupt_ends_a_listing(tmp_path: Path, number: signal.Signals) -> Non
     while not is_reading(child.pid, pictures):
         assert child.poll() is None, child.communicate()
     child.send_signal(number)
-    printed, complaint = child.communicate(timeout=60)
+    printed, complaint = child.communicate(timeout=PATIENCE)
     assert child.returncode == 128 + number
     assert "Traceback" not in printed + complaint
     assert not (out / "dataset").exists()

@@ -12,6 +12,7 @@ import psutil
 
 from ganaug_ray.core import metrics_log
 from ganaug_ray.core.storage import Folder
+from tests.conftest import PATIENCE
 from tests.helpers import killing
 from tests.helpers.killing import Cluster, Killer
 
@@ -50,7 +51,7 @@ def kill_command(child: subprocess.Popen, cluster: Cluster, out: Path) -> int:
     assert len(ranks) == 2
     child.kill()
     child.wait()
-    _, alive = psutil.wait_procs(ranks, timeout=60)
+    _, alive = psutil.wait_procs(ranks, timeout=PATIENCE)
     assert not alive, "the ranks end with the command that started them"
     assert not (out / "gan" / "gan.json").exists()
     return killing.reached(out, "gan")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, TINY, environment, parse_settings
+from tests.conftest import PATIENCE, ROOT, TINY, environment, parse_settings
 
 SETTINGS = parse_settings(TINY)
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
@@ -48,7 +48,7 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     script.write_text(SCRIPT)
     ended = subprocess.run(
         [sys.executable, str(script), str(folder / "digits"), job, json.dumps(SETTINGS)], cwd=folder,
-        env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=300,
+        env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
@@ -88,7 +88,7 @@ def test_notebook_of_the_documentation_runs(
     assert not any(cell.outputs or cell.execution_count for cell in cells), "outputs are stripped"
     assert cells[0].source.endswith(CALL)
     cells[0].source = f"{cells[0].source.removesuffix(CALL)}{CALL.removesuffix(')')}, settings={SETTINGS})"
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
+    nbclient.NotebookClient(notebook, timeout=PATIENCE, resources={"metadata": {"path": tmp_path}}).execute()
     ran, shown, told, classified, drawn = (cell.outputs for cell in cells)
     streams = dict.fromkeys(("stdout", "stderr"), "")
     for output in ran:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ganaug_ray.core.experiment_dir import Run
+from tests.conftest import PATIENCE
 from tests.helpers import browser
 from tests.unit.report.test_report import REAL, SYNTHETIC, Experiment
 
@@ -27,7 +28,7 @@ MAX_HEIGHT_PX = 6000  # of the page at 1,200 pixels, before anything is unfolded
 
 def chromium(profile: Path, *arguments: str) -> str:
     command = [str(CHROMIUM), *QUIET.split(), f"--user-data-dir={profile}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (390, "dark")])

@@ -10,7 +10,7 @@ from pathlib import Path
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.search.trial_log import Ledger
-from tests.conftest import DIGITS, environment
+from tests.conftest import DIGITS, PATIENCE, environment
 from tests.helpers import killing
 
 SPACE = """
@@ -31,7 +31,7 @@ def test_killed_search_resumes_and_writes_job(finished: tuple[Path, str], tmp_pa
         "--write", str(best), *settings,
     ]  # fmt: skip
     child = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    folder, deadline = Folder.from_uri(out / "search" / "gan"), time.monotonic() + 300
+    folder, deadline = Folder.from_uri(out / "search" / "gan"), time.monotonic() + PATIENCE
     while not (folder.has_file("trials.jsonl") and Ledger.from_folder(folder).ended_trials):
         assert child.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline

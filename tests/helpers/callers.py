@@ -12,6 +12,8 @@ from json import loads
 from threading import Lock
 from typing import Any
 
+from tests.conftest import PATIENCE
+
 TRIES = 3
 AGAIN = (429, 503)  # with Retry-After
 
@@ -40,7 +42,7 @@ def ask(url: str, questions: Iterable[Question], connections: int, tries: int = 
     source, lock = iter(questions), Lock()
 
     def caller() -> list[Course]:
-        connection, courses = HTTPConnection(url.removeprefix("http://"), timeout=120), []
+        connection, courses = HTTPConnection(url.removeprefix("http://"), timeout=PATIENCE), []
         while True:
             with lock:
                 question = next(source, None)

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import ROOT, environment
+from tests.conftest import PATIENCE, ROOT, environment
 
 BIN = Path(sys.executable).parent
-ATTEMPTS = 3
+ATTEMPTS = 10
 
 
 def free_ports(n: int) -> list[int]:
@@ -129,7 +129,7 @@ def end(node: subprocess.Popen) -> None:
     for process in family:
         kill_if_alive(process)
     node.wait()
-    psutil.wait_procs(family, timeout=60)
+    psutil.wait_procs(family, timeout=PATIENCE)
 
 
 def kill_if_alive(process: psutil.Process) -> None:

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from ganaug_ray.augment import arms
 from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.storage import Folder
-from tests.conftest import DIGITS, ROOT, TINY
+from tests.conftest import DIGITS, PATIENCE, ROOT, TINY
 from tests.helpers.cluster import Nodes, end, kill_if_alive
 
 STEPS, KEPT_EVERY, CLASSIFIER_STEPS = 240, 30, 120
@@ -45,7 +45,6 @@ SETTINGS = [
 ]
 # A node that is gone is found out in seconds, not in half a minute.
 PROMPT = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3", "RAY_AUTH_MODE": "disabled"}
-PATIENCE = 480  # seconds, for a training to reach the next step that is waited for
 
 
 def command(verb: str, out: Path, *more: str) -> list[str]:
@@ -169,7 +168,7 @@ class Killer:
         alive = [p for p in victims if lives(p)]
         if what == "worker":
             kill_if_alive(process)
-            psutil.wait_procs([process], timeout=60)
+            psutil.wait_procs([process], timeout=PATIENCE)
         else:
             self._cluster.replace(number)
         self._gone |= {p.pid for _, p in training} if stage == "gan" else {p.pid for p in victims}

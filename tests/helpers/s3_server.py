@@ -18,6 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ganaug_ray.core.storage import Folder
+from tests.conftest import PATIENCE
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
 CLASSES, IMAGES = 4, 30  # a class
@@ -62,7 +63,7 @@ def serve_digits() -> Iterator[Store]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while not answers(port):
             assert server.poll() is None, "the server ended; is moto[server] installed?"
             assert time.monotonic() < deadline

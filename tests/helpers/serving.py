@@ -29,7 +29,7 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.checkpoint import pack_states
 from ganaug_ray.core.storage import Folder
-from tests.conftest import environment
+from tests.conftest import PATIENCE, environment
 from tests.helpers import records
 from tests.helpers.callers import Course, Question, form
 
@@ -89,7 +89,7 @@ class Server:
 
     def get(self, url: str) -> bytes:
         """Return an answer's body."""
-        with urllib.request.urlopen(url, timeout=120, context=self.trust) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE, context=self.trust) as answer:
             return answer.read()
 
 
@@ -99,7 +99,7 @@ def post(
     """Return status and body of an answer."""
     request = urllib.request.Request(url, body, headers or {}, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=120, context=trust) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE, context=trust) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -179,4 +179,4 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=120)
+            process.communicate(timeout=PATIENCE)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import psutil
 
-from tests.conftest import environment
+from tests.conftest import PATIENCE, environment
 from tests.helpers.killing import STEPS, command
 
 
@@ -28,7 +28,7 @@ def spawn(out: Path) -> tuple[pexpect.spawn, io.StringIO]:
     drawn = io.StringIO()
     program, *arguments = command("run", out)
     child = pexpect.spawn(
-        program, arguments, env=environment(TERM="xterm-256color"), encoding="utf-8", timeout=300,
+        program, arguments, env=environment(TERM="xterm-256color"), encoding="utf-8", timeout=PATIENCE,
         dimensions=(40, 160), logfile=drawn,
     )  # fmt: skip
     return child, drawn
@@ -43,7 +43,7 @@ def interrupt_gan(out: Path) -> Interrupted:
     child.sendintr()
     child.expect(pexpect.EOF)
     child.close()
-    alive = psutil.wait_procs(processes, timeout=30)[1]
+    alive = psutil.wait_procs(processes, timeout=PATIENCE)[1]
     return Interrupted(drawn.getvalue(), child.exitstatus, not alive)
 
 

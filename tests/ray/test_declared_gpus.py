@@ -29,6 +29,7 @@ from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime import cluster, executors, preflight, ray_data, side_by_side, worker_group
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.resources import plan_stage
+from tests.conftest import PATIENCE
 
 GPUS = 8
 
@@ -71,14 +72,14 @@ def collect_reserved(notes: Path) -> list[list[str]]:
 def hold_gpus(n: int) -> Iterator[None]:
     """Reserve GPUs, as other work on a cluster does."""
     group = placement_group([{"GPU": n}])
-    assert group.wait(60)
+    assert group.wait(PATIENCE)
     yield
     remove_placement_group(group)
 
 
 def wait_for_free_gpus(n: int) -> bool:
     """Wait until Ray has as many GPUs free; it learns of changes a little later. Return whether it came to that."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while ray.available_resources().get("GPU", 0) != n and time.monotonic() < deadline:
         time.sleep(0.1)
     return ray.available_resources().get("GPU", 0) == n
@@ -86,12 +87,12 @@ def wait_for_free_gpus(n: int) -> bool:
 
 def test_five_groups_of_two_keep_all_gpus(notes: Path) -> None:
     """Of 5 trainings with 2 workers on 8 GPUs, four run at a time and reserve all; the fifth starts when one ends."""
-    four_together = threading.Barrier(4, timeout=60)
+    four_together = threading.Barrier(4, timeout=PATIENCE)
     all_reserved: list[bool] = []
 
     def train(number: int) -> None:
         group = placement_group([{"CPU": 1, "GPU": 1}] * 2)
-        assert group.wait(60)
+        assert group.wait(PATIENCE)
         if number < 4:
             four_together.wait()
             all_reserved.append(wait_for_free_gpus(0))

@@ -25,6 +25,7 @@ from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
 from ganaug_ray.search.search_space import Dimension, SearchSpace
 from ganaug_ray.search.trial_log import Ledger, Trial
 from ganaug_ray.search.tune_runner import plan_trials, run_trials
+from tests.conftest import PATIENCE
 
 LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
 
@@ -171,7 +172,7 @@ def test_trial_runs_with_several_workers(nodes: Cluster, copy: Run, tiny_job: Jo
 
 def wait_until_free() -> None:
     """Wait until nothing is reserved any more, of which Ray learns a little later."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while ray.available_resources().get("CPU") != ray.cluster_resources()["CPU"]:
         assert time.monotonic() < deadline, ray.available_resources()
         time.sleep(0.1)

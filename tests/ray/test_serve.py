@@ -20,7 +20,7 @@ import pytest
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
-from tests.conftest import environment
+from tests.conftest import PATIENCE, environment
 from tests.helpers import fuzz
 from tests.helpers.callers import Question, ask
 from tests.helpers.dashboard import list_dashboard_metrics
@@ -174,10 +174,10 @@ def test_interrupt_ends_server_and_children(server: Server) -> None:
     children = psutil.Process(server.process.pid).children(recursive=True)
     assert len(children) > 3
     server.process.send_signal(signal.SIGINT)
-    _, complaint = server.process.communicate(timeout=120)
+    _, complaint = server.process.communicate(timeout=PATIENCE)
     assert server.process.returncode == 130
     assert complaint.strip() == "stopped"
-    _, alive = psutil.wait_procs(children, timeout=60)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE)
     assert not alive
     with pytest.raises(OSError):
         socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=5)
@@ -200,7 +200,7 @@ def test_unsafe_serve_options_are_refused(tmp_path: Path) -> None:
             "give both or neither": ["--tls-cert", pem],
         }
         command = [sys.executable, "-c", IN_TURN, str(tmp_path / "pets"), dumps(list(refused.values()))]
-        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == ["2"] * len(refused)
     said = done.stderr.strip().splitlines()
     assert len(said) == len(refused)

@@ -17,12 +17,11 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve.serve_config import RAY_ENVIRONMENT, build_proxy_environment
-from tests.conftest import DIGITS, TINY
+from tests.conftest import DIGITS, PATIENCE, TINY
 from tests.helpers.cluster import BIN, Nodes, free_ports
 from tests.helpers.serving import encoded, free_port, listening, post, promote
 
 KEY = "correct-horse"
-DEADLINE = 300  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,7 @@ def node() -> Iterator[Nodes]:
 
 def state(node: Nodes) -> tuple[dict[str, Any], str]:
     """What the dashboard tells of the application, and all that it tells."""
-    with urllib.request.urlopen(f"{node.dashboard}/api/serve/applications/", timeout=60) as answer:
+    with urllib.request.urlopen(f"{node.dashboard}/api/serve/applications/", timeout=PATIENCE) as answer:
         text = answer.read().decode()
     return loads(text)["applications"].get("ganaug", {}), text
 
@@ -66,7 +65,7 @@ def deployed(node: Nodes, folder: Path, port: int, wanted: str, *options: str) -
     for command in ([*ganaug, "--config", str(file), *options], [str(BIN / "serve"), "deploy", str(file)]):
         done = node.run(*command, RAY_DASHBOARD_ADDRESS=node.dashboard)
         assert done.returncode == 0, done.stdout + done.stderr
-    end = time.monotonic() + DEADLINE
+    end = time.monotonic() + PATIENCE
     while (found := state(node)[0]).get("status") != wanted:
         assert time.monotonic() < end, found
         time.sleep(0.2)
@@ -88,7 +87,7 @@ def test_deployed_replicas_require_api_key(node: Nodes, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text(KEY)
     deployed(node, tmp_path, port, "RUNNING", "--key-file", str(tmp_path / "keys"))
     url, content = f"http://127.0.0.1:{port}/v1/predict", encoded()
-    end = time.monotonic() + DEADLINE
+    end = time.monotonic() + PATIENCE
     while (found := post(url, content))[0] in (404, 503):  # until HAProxy knows the replica
         assert time.monotonic() < end, found
         time.sleep(0.2)

@@ -14,6 +14,7 @@ import pytest
 
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.storage import Folder
+from tests.conftest import PATIENCE
 from tests.helpers import killing
 from tests.helpers.cluster import Nodes
 
@@ -67,7 +68,7 @@ def test_training_survives_network_cut(namespace: None, tmp_path: Path, patient:
             shutil.copytree(undisturbed / part, out / part)
         shutil.copy(undisturbed / "job.yaml", out)
         child = killing.start(nodes, "train-gan", out)
-        deadline = time.monotonic() + killing.PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while killing.reached(out, "gan") < killing.STEPS // 3:
             assert child.poll() is None
             assert time.monotonic() < deadline

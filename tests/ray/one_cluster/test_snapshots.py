@@ -25,6 +25,7 @@ from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.runtime.background_worker import BackgroundWorker, PendingCall, open_background_worker
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.resources import StageResources
+from tests.conftest import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -33,7 +34,7 @@ ONE_CPU = StageResources(1, 1, 0)
 
 def submit_when_started(worker: BackgroundWorker[Any, Any], item: Any) -> PendingCall[Any]:
     """Submit an item as soon as the worker has started, a minute later at most."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if (pending := worker.submit(item)) is not None:
             return pending

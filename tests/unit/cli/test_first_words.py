@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from ganaug_ray.core.experiment_dir import Run
-from tests.conftest import DIGITS, environment
+from tests.conftest import DIGITS, PATIENCE, environment
 
 # What loads torch or Ray waits for a line; the test sends none, as it has to see something shown by then.
 COMMAND_BEFORE_HEAVY_IMPORTS = """
@@ -39,8 +39,8 @@ main()
 def type_command(*words: str, folder: Path) -> Iterator[pexpect.spawn]:
     """Type a command on a pseudo-terminal, in a folder."""
     child = pexpect.spawn(
-        sys.executable, ["-c", COMMAND_BEFORE_HEAVY_IMPORTS, *words], cwd=str(folder), encoding="utf-8", timeout=30,
-        env=environment(TERM="xterm-256color"), dimensions=(30, 100),
+        sys.executable, ["-c", COMMAND_BEFORE_HEAVY_IMPORTS, *words], cwd=str(folder), encoding="utf-8",
+        env=environment(TERM="xterm-256color"), dimensions=(30, 100), timeout=PATIENCE,
     )  # fmt: skip
     try:
         yield child

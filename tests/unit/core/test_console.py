@@ -16,7 +16,7 @@ from rich.console import Console
 from ganaug_ray.core import console, run_clock
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.run_clock import RunClock
-from tests.conftest import environment
+from tests.conftest import PATIENCE, environment
 
 STAGE_SCRIPT = """
 import sys
@@ -47,7 +47,7 @@ def test_stage_moves_before_its_work_says_anything(tmp_path) -> None:
     """A stage has a bar from its beginning on, in words what it waits for, and an interrupted one has not failed."""
     child = pexpect.spawn(
         sys.executable, ["-c", STAGE_SCRIPT, str(tmp_path)], env=environment(TERM="xterm-256color"), encoding="utf-8",
-        timeout=60, dimensions=(30, 100),
+        timeout=PATIENCE, dimensions=(30, 100),
     )  # fmt: skip
     for words in (r"teach .* 0 % .*starting", "starting Ray", r" 25 % .*step 1 of 4"):
         child.expect(words)

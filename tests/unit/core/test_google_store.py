@@ -13,6 +13,7 @@ import pytest
 
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.storage import Folder
+from tests.conftest import PATIENCE
 from tests.helpers.serving import promote
 
 
@@ -25,7 +26,7 @@ def bucket() -> Iterator[Folder]:
         [*command, "--in-memory", "--default-bucket=bucket"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             assert server.poll() is None, "the server ended; is gcp-storage-emulator installed?"
             assert time.monotonic() < deadline

@@ -12,7 +12,7 @@ import pytest
 
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime.executors import map_serially, open_process_pool
-from tests.conftest import ROOT, environment
+from tests.conftest import PATIENCE, ROOT, environment
 
 
 def square(n: int) -> tuple[int, int]:
@@ -81,7 +81,7 @@ def test_worker_processes_end_with_parent(tmp_path: Path) -> None:
     finally:
         parent.kill()
         parent.wait()
-    _, alive = psutil.wait_procs(workers, timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE)
     assert not alive
 
 

@@ -18,6 +18,7 @@ from tensorboardX.proto.event_pb2 import Event
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.search import tracking
+from tests.conftest import PATIENCE
 from tests.helpers import wsgi
 
 needs_mlflow = pytest.mark.skipif(
@@ -123,7 +124,7 @@ def ask(address: str, method: str, **body: Any) -> dict[str, Any]:
     request = urllib.request.Request(
         f"{address}/api/2.0/mlflow/{method}", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.load(answer)
 
 
@@ -152,7 +153,7 @@ def test_mlflow_receives_run_per_trial(server: str, tmp_path: Path) -> None:
     assert run["info"]["status"] == "KILLED"
     assert found["0002"]["info"]["status"] == "FINISHED"
     query = f"{server}/api/2.0/mlflow/metrics/get-history?run_id={run['info']['run_id']}&metric_key=value"
-    with urllib.request.urlopen(query, timeout=60) as answer:
+    with urllib.request.urlopen(query, timeout=PATIENCE) as answer:
         history = json.load(answer)["metrics"]
     assert [(own["step"], own["value"]) for own in history] == [(100, 0.5), (200, 0.25)]
 

@@ -20,6 +20,7 @@ from starlette.types import Message
 
 from ganaug_ray.serve import app
 from ganaug_ray.serve.service import Service
+from tests.conftest import PATIENCE
 from tests.helpers.image_files import tiff
 from tests.helpers.serving import encoded
 
@@ -248,7 +249,7 @@ def test_refused_body_is_no_second_request(address: tuple[str, int]) -> None:
     inner = b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\nX-API-Key: correct-horse\r\n\r\n"
     head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(inner)
     last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    with socket.create_connection(address, timeout=60) as connection:
+    with socket.create_connection(address, timeout=PATIENCE) as connection:
         connection.sendall(head + inner + last)
         with connection.makefile("rb") as stream:
             said = stream.read()
@@ -259,11 +260,11 @@ def test_refused_body_is_no_second_request(address: tuple[str, int]) -> None:
 def test_expecting_client_is_answered_before_it_sends(address: tuple[str, int]) -> None:
     """A client that asks before it sends a body, as curl does, is refused without it, or told to go on."""
     head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: %d\r\n"
-    with socket.create_connection(address, timeout=60) as connection:
+    with socket.create_connection(address, timeout=PATIENCE) as connection:
         connection.sendall(head % len(PNG) + b"\r\n")
         assert connection.recv(12) == b"HTTP/1.1 401"
     key = b"X-API-Key: correct-horse\r\nConnection: close\r\n\r\n"
-    with socket.create_connection(address, timeout=60) as connection:
+    with socket.create_connection(address, timeout=PATIENCE) as connection:
         connection.sendall(head % len(PNG) + key)
         with connection.makefile("rb") as stream:
             assert stream.readline() == b"HTTP/1.1 100 Continue\r\n"
