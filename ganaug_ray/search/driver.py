@@ -9,7 +9,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.core.wording import format_count
+from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import generator_check
 from ganaug_ray.pipeline.pipeline import Pipeline
@@ -188,7 +188,11 @@ def _measure_progress(plan: SearchPlan, ledger: Ledger, max_trials: int | None) 
         best_words = f", best {plan.objective.replace('_', ' ')} {best_value:.4f}"
     if max_trials is None:
         words = f"{format_count(len(ended), 'trial')} ended{best_words}"
-        return min(1.0, ledger.seconds / (_get_hours(plan) * 3600)), words
-    with_baseline = max_trials + 1 if plan.has_baseline else max_trials
-    words = f"{len(ended)} of {format_count(with_baseline, 'trial')} ended{best_words}"
-    return min(1.0, len(ended) / with_baseline), words
+        share = min(1.0, ledger.seconds / (_get_hours(plan) * 3600))
+    else:
+        with_baseline = max_trials + 1 if plan.has_baseline else max_trials
+        words = f"{len(ended)} of {format_count(with_baseline, 'trial')} ended{best_words}"
+        share = min(1.0, len(ended) / with_baseline)
+    if share > 0:
+        words += f", about {format_time(ledger.seconds * (1 - share) / share)} left"
+    return share, words

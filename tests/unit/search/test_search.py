@@ -506,8 +506,11 @@ def test_mix_search_goes_by_smoother_score(copy: Run, tiny_job: Job) -> None:
     assert found is not None
     assert (found[0].trial, found[1].value) == (best, value)
     assert f"{value:.3f}" in result.compose_sentence(plan, trials, found)
-    ledger = mock.Mock(ended_trials=trials)
-    assert driver._measure_progress(plan, ledger, 2)[1].startswith("2 of 3 trials ended, best"), "with the baseline"
+    ledger = mock.Mock(ended_trials=trials, seconds=60.0)
+    share, words = driver._measure_progress(plan, ledger, 2)
+    assert share == pytest.approx(2 / 3), "with the baseline"
+    assert words.startswith("2 of 3 trials ended, best")
+    assert words.endswith(", about 30 s left")
     by_accuracy = mock.patch.object(search_plan, "get_choice_metric", lambda key: key)
     with by_accuracy:
         before = plan.compute_fingerprint()
