@@ -26,7 +26,7 @@ from ganaug_ray.core.storage import Folder
 from tests.conftest import DIGITS, PATIENCE, ROOT, TINY
 from tests.helpers.cluster import Nodes, end, kill_if_alive
 
-STEPS, KEPT_EVERY, CLASSIFIER_STEPS = 240, 30, 120
+STEPS, KEPT_EVERY, CLASSIFIER_STEPS = 240, 30, 60
 SETTINGS = [
     *TINY,
     "arms={real+classic+synthetic: {}, real+classic+live: {}}",
@@ -40,7 +40,7 @@ SETTINGS = [
     "gan.placement=spread",
     f"classifier.steps={CLASSIFIER_STEPS}",
     "classifier.log_every=1",
-    "classifier.evaluate_every=60",
+    "classifier.evaluate_every=30",
     "compare.seeds=1",
 ]
 # A node that is gone is found out in seconds, not in half a minute.
