@@ -18,6 +18,7 @@ from ganaug_ray.augment import screening_rules
 from ganaug_ray.augment.generated_blocks import BlockRequest, ClassBlocks, make_block
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.heap_memory import keep_freed_memory
 from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import get_last_line
@@ -73,7 +74,9 @@ class _GeneratorActor:
     """A block maker in a process of its own, which also writes down what it rejects."""
 
     def __init__(self, gan: str, out: str, seed: int, screening: Screening | None, stored: bool) -> None:
-        self._maker = _BlockMaker(gan, out, seed, screening, stored, cluster.get_reserved_device())
+        device = cluster.get_reserved_device()
+        keep_freed_memory(device)
+        self._maker = _BlockMaker(gan, out, seed, screening, stored, device)
         self._classes = GanRecord.read(Folder.from_uri(gan)).classes
         self._out = Folder.from_uri(out)
 

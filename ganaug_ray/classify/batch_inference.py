@@ -14,6 +14,7 @@ import ray
 from ganaug_ray.classify.image_answers import BatchPredictor, PredictedImages, divide_answers
 from ganaug_ray.classify.image_files import read_batches
 from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.core.heap_memory import keep_freed_memory
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.data.sources.raw import SourcePart
@@ -80,7 +81,9 @@ class _Predictor:
     """The model, loaded once by each actor; decodes in as many threads as it has reserved CPUs."""
 
     def __init__(self, model: str, threads: int) -> None:
-        self._predict = BatchPredictor(Folder.from_uri(model), cluster.get_reserved_device(), threads)
+        device = cluster.get_reserved_device()
+        keep_freed_memory(device)
+        self._predict = BatchPredictor(Folder.from_uri(model), device, threads)
 
     def __call__(self, row: pa.Table) -> pa.Table:
         files = pa.Table.from_struct_array(row["files"].combine_chunks().flatten())

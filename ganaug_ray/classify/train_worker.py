@@ -20,6 +20,7 @@ from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
 from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
+from ganaug_ray.core.heap_memory import reuse_freed_memory
 from ganaug_ray.core.records import DatasetRecord, ModelRecord, ModelSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import shared_memory
@@ -118,7 +119,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
             checkpoints.save(step, {**checkpoint.pack_states(parts), **history})
 
     try:
-        with use_deterministic_algorithms(config.deterministic):
+        with use_deterministic_algorithms(config.deterministic), reuse_freed_memory(place.device):
             evaluation = training_loop.train_classifier(
                 network,
                 batches,
@@ -154,7 +155,9 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     )
     out.write_bytes("model.safetensors", weights)
     classifier = Classifier(spec, evaluation.weights, place.device)
-    out.write_table("predictions.parquet", tabulate_predictions(classifier, dataset, fit.parts))
+    with reuse_freed_memory(place.device):
+        predictions = tabulate_predictions(classifier, dataset, fit.parts)
+    out.write_table("predictions.parquet", predictions)
     record = {
         "hash": spec.hash,
         "inputs": fit.inputs,

@@ -14,6 +14,7 @@ import torch
 from ganaug_ray.core import checkpoint, rng
 from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.heap_memory import reuse_freed_memory
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
@@ -96,7 +97,7 @@ class SnapshotMeter:
         generator, discriminator = training_loop.build_networks(
             config, self.shape, self._training.seed, place, snapshot.networks
         )
-        with use_deterministic_algorithms(config.deterministic):
+        with use_deterministic_algorithms(config.deterministic), reuse_freed_memory(self._device):
             ema.refresh_batch_norm(generator, self._class_shares_K, config.latent, self._training.seed)
             with torch.no_grad():
                 grid = image_grid.encode_png(self._draw_sample_grid(generator))

@@ -13,6 +13,7 @@ from ganaug_ray.core import checkpoint
 from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
+from ganaug_ray.core.heap_memory import reuse_freed_memory
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.weight_average import WeightAverage
@@ -90,7 +91,7 @@ def train_rank(
         if on_snapshot is not None:
             hooks = _wrap_snapshot(hooks, on_snapshot)
         try:
-            with use_deterministic_algorithms(config.deterministic):
+            with use_deterministic_algorithms(config.deterministic), reuse_freed_memory(place.device):
                 compiled = compile_trial.choose_compile(batches, config, shape, range(first, steps), place)
                 training_loop.train_gan(
                     batches,

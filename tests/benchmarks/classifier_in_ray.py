@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from ganaug_ray.classify import networks, train_worker, training_loop
 from ganaug_ray.config import ClassifierConfig, DataConfig
 from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.heap_memory import reuse_freed_memory
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.batch import Batch, BatchFeed
 from ganaug_ray.data.loading.resident_loader import ResidentImages, open_real_feed
@@ -128,9 +129,10 @@ def bare(run: Run, place: Place) -> None:
         return parts[step % len(parts)]
 
     val = ResidentImages.load(Folder.from_uri(run.room) / "dataset" / "val", place.device)
-    training_loop.train_classifier(
-        _network(run), batches, val, run.config, run.config.count_steps(0), 0, place, lambda row: None
-    )
+    with reuse_freed_memory(place.device):
+        training_loop.train_classifier(
+            _network(run), batches, val, run.config, run.config.count_steps(0), 0, place, lambda row: None
+        )
 
 
 def plain(run: Run, place: Place) -> None:

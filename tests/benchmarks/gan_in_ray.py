@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.heap_memory import reuse_freed_memory
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.runtime import worker_group
 from tests.benchmarks.gan_step import LATENT, SIZE, make_images, measure_ours, measure_tutorial
@@ -42,10 +43,11 @@ class Run:
         """Train with our loop; return the images a second of all ranks."""
         torch.set_num_threads(1)
         published = {"conditional": False, "latent": LATENT} if self.preset == "dcgan" else {}
-        return measure_ours(
-            make_images(place.device), self.batch * self.ranks, self.steps, place,
-            preset=self.preset, filters=FILTERS, **published,
-        )  # fmt: skip
+        with reuse_freed_memory(place.device):
+            return measure_ours(
+                make_images(place.device), self.batch * self.ranks, self.steps, place,
+                preset=self.preset, filters=FILTERS, **published,
+            )  # fmt: skip
 
     def train_tutorial(self, place: Place) -> float:
         """Train as the tutorial does."""

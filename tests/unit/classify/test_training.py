@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from ganaug_ray.classify import batch_augmentation, networks, train_worker, trai
 from ganaug_ray.classify import launch as train_stage
 from ganaug_ray.classify.optimization import OptimizerSchedule
 from ganaug_ray.config import ClassifierConfig
+from ganaug_ray.core import heap_memory
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
@@ -325,6 +327,27 @@ def test_deterministic_training_asks_torch(
     train_worker.train_and_finish(fit, Place())
     assert seen == [(deterministic, deterministic)] * 2
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_steps_reuse_freed_memory(digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of a classifier take the memory of those before, which is returned when it is finished."""
+    users: list[int] = []
+
+    class Watched(BatchFeed):
+        def __init__(self, place: Place) -> None:
+            self._feed = open_real_feed(str(digits), 16, 1.0, 0, place)
+
+        def __call__(self, step: int) -> Batch:
+            users.append(heap_memory._uses)
+            return self._feed(step)
+
+    monkeypatch.setattr(heap_memory, "_load_libc", lambda device: Mock())
+    fit = train_worker.ClassifierTraining(
+        "real", 0, ClassifierConfig(**PLAIN, steps=2), str(digits), str(tmp_path), Watched, {}
+    )
+    train_worker.train_and_finish(fit, Place())
+    assert users == [1, 1]
+    assert heap_memory._uses == 0
 
 
 def test_diverged_classifier_reports_good_weights(digits: Folder, tmp_path: Path) -> None:

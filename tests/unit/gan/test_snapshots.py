@@ -7,17 +7,18 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from ganaug_ray.augment.arms import locate_teacher
 from ganaug_ray.config import GanConfig
-from ganaug_ray.core import metrics_log
+from ganaug_ray.core import heap_memory, metrics_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.finite_guard import DivergenceError, FiniteGuard
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.gan import early_stopping, train_worker
+from ganaug_ray.gan import early_stopping, train_worker, training_loop
 from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 from ganaug_ray.gan.snapshot_meter import MeasuredSnapshot, Snapshot
 from ganaug_ray.gan.snapshot_queue import MeasureSnapshot, OpenExecutor, SnapshotQueue
@@ -192,6 +193,29 @@ def test_measuring_beside_changes_no_file(
     assert train(experiment, tmp_path, open_executor) == undisturbed
     assert {"metrics.jsonl", "gan.safetensors", "samples/step-00000009.png"} < undisturbed.keys()
     assert b"cas_cnn" in undisturbed["metrics.jsonl"]
+
+
+def test_steps_and_snapshots_reuse_freed_memory(
+    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps of a GAN, and the measurement of a snapshot, take the memory of those before."""
+    seen: list[tuple[str, int]] = []
+    draw, measure = training_loop.draw_step, GanEvaluator.measure_overfitting
+
+    def draw_step(*arguments: Any) -> Any:
+        seen.append(("step", heap_memory._uses))
+        return draw(*arguments)
+
+    def measure_overfitting(self: GanEvaluator, generator: Any, discriminator: Any) -> dict[str, float]:
+        seen.append(("snapshot", heap_memory._uses))
+        return measure(self, generator, discriminator)
+
+    monkeypatch.setattr(heap_memory, "_load_libc", lambda device: Mock())
+    monkeypatch.setattr(training_loop, "draw_step", draw_step)
+    monkeypatch.setattr(GanEvaluator, "measure_overfitting", measure_overfitting)
+    train(experiment, tmp_path, steps=1, cas_every=100)
+    assert seen == [("step", 1), ("snapshot", 2)], "of the training, and of the measurement wherever it is made"
+    assert heap_memory._uses == 0
 
 
 def test_early_end_leaves_the_same_files(experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
