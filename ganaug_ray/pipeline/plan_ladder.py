@@ -43,7 +43,7 @@ def choose_rung(job: Job, facts: JobFacts) -> Plan:
         job: with compare.visible_gain, compare.budget_minutes or both.
         facts: of the job.
     """
-    plans: tuple[Plan, ...] = LADDER if job.data.count_possible_splits() >= LADDER[-1].splits else LADDER_OF_ONE_SPLIT
+    plans = _list_rungs(job)
     if job.compare.looks > 1 and job.compare.visible_gain is None:
         plans = plans[: 1 + next(plans.index(plan) for plan in MOST_AT_FIRST if plan in plans)]
     affordable = [plan for plan in plans if not _exceeds_budget(plan.apply_to(job), facts)] or [plans[0]]
@@ -73,10 +73,35 @@ def describe_shortfall(job: Job, facts: JobFacts) -> str | None:
     if _misses_gain(job, facts):
         name = "even the sharpest plan"
         if compare.budget_minutes is not None:
-            name = "it" if shortfalls else f"{name} within compare.budget_minutes"
-        points = f"{100 * _predict_gain(job, facts):.1f} points of accuracy"
-        shortfalls.append(f"compare.visible_gain {compare.visible_gain:g}: {name} sees no gain below {points}")
+            name = f"{name} within compare.budget_minutes"
+        if shortfalls:
+            name = "it"
+        elif Plan(compare.splits, compare.seeds) not in _list_rungs(job):  # there are fewer splits than were planned
+            name = "this plan"
+        shortfalls.append(_describe_missed_gain(job, facts, name))
     return "; ".join(shortfalls) or None
+
+
+def describe_missed_gain(job: Job, facts: JobFacts) -> str | None:
+    """Say that the plan of a job does not see the gain that it wants to see; None where it does, or wants none.
+
+    No step is timed for it.
+
+    Args:
+        job: with a plan.
+        facts: of the job.
+    """
+    return _describe_missed_gain(job, facts, "this plan") if _misses_gain(job, facts) else None
+
+
+def _describe_missed_gain(job: Job, facts: JobFacts, name: str) -> str:
+    points = f"{100 * _predict_gain(job, facts):.1f} points of accuracy"
+    return f"compare.visible_gain {job.compare.visible_gain:g}: {name} sees no gain below {points}"
+
+
+def _list_rungs(job: Job) -> tuple[Plan, ...]:
+    """List the plans that a job may get, from the cheapest to the sharpest."""
+    return LADDER if job.data.count_possible_splits() >= LADDER[-1].splits else LADDER_OF_ONE_SPLIT
 
 
 def _exceeds_budget(job: Job, facts: JobFacts) -> bool:
