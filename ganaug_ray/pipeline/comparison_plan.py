@@ -105,7 +105,7 @@ def lower_plan(job: Job, cause: TooManySplits, facts: JobFacts, notice: Callable
     splits = format_count(plan.splits, "split")
     notice(f"{splits} with {format_count(plan.seeds, 'seed')} instead of {job.compare.splits} splits: {cause.reason}")
     lowered = plan.apply_to(job)
-    if missed := describe_missed_gain(lowered, facts):
+    if missed := describe_missed_gain(lowered, facts, name="this plan"):
         notice(missed)
     return lowered
 

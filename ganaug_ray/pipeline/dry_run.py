@@ -110,7 +110,7 @@ def _describe_plan(job: Job, run: Run, tested_per_split: int, job_facts: JobFact
     if compare.metric != "accuracy" and gain is not None:
         visible += f"; {compare.metric}, which decides here, may need a larger one or a smaller one"
     lines = [("plan", comparison_plan.describe_plan(job)), ("visible", visible), *notes]
-    if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts)):
+    if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts, gain)):
         lines.append(("warning", shortfall))
     return lines
 

@@ -6,7 +6,7 @@ their place has others.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,9 +15,12 @@ from ganaug_ray.augment import arms
 from ganaug_ray.augment.synthetic_sources import locate_generator, locate_source
 from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.config.synthetic_sources import GENERATOR
-from ganaug_ray.core.experiment_dir import Run, compute_fingerprint
+from ganaug_ray.core.experiment_dir import Run, compute_fingerprint, read_marker
 from ganaug_ray.core.job_changes import FREE_KEYS
 from ganaug_ray.core.records import ModelRecord
+
+START_FILE = "start.json"  # beside the weights that trainings start from
+Section = Literal["gan", "classifier"]
 
 
 def hash_testable_images(deal: pa.Table, has_given_splits: bool) -> str:
@@ -39,23 +42,23 @@ def hash_candidates(job: Job, run: Run, dataset: str) -> list[str]:
     """Hash all that the models of each candidate are trained with, but how many seeds they have, and what judges them.
 
     Settings by which no weight changes are left out, such as those of a GAN that no image of the arm comes from. Of
-    data and of images from elsewhere it is the content that counts: so an experiment that is repeated, with more
-    workers or from another copy of the images, has the same candidates. With another ``seed`` or another
+    data, and of images and weights from elsewhere, it is the content that counts: so an experiment that is repeated,
+    with more workers or from another copy of the images, has the same candidates. With another ``seed`` or another
     ``compare.metric`` it has others, or the luckiest of many would cost nothing. Another ``compare.worthwhile`` has the
     same: neither the interval nor the limit of the gain depends on it.
 
     Args:
         job: of the whole experiment.
-        run: the whole experiment. Images from elsewhere that it has not read yet are like no others.
+        run: the whole experiment. What it has from elsewhere and has not read yet is like nothing else.
         dataset: hash of that of the first split.
     """
     fingerprints = []
     for name in arms.list_candidates(job):
         arm = job.compared_arms[name]
-        parts: list[Any] = [dataset, job.seed, job.compare.metric, _dump_section(job, "classifier")]
+        parts: list[Any] = [dataset, job.seed, job.compare.metric, _dump_section(job, run, "classifier")]
         parts.append(arm.model_dump(exclude={"source"}))
         if arm.uses_gan:
-            parts.append(_dump_section(job, "gan"))
+            parts.append(_dump_section(job, run, "gan"))
         if arm.traits.pseudo:
             parts.append(job.augment.pseudo_confidence)
         if arm.is_from_elsewhere:
@@ -65,18 +68,33 @@ def hash_candidates(job: Job, run: Run, dataset: str) -> list[str]:
 
 
 def has_read_sources(job: Job, run: Run) -> bool:
-    """Whether all that candidates have from elsewhere was read, so that its content is known."""
-    return all(
-        _hash_source(run, job.compared_arms[name]) is not None
-        for name in arms.list_candidates(job)
-        if job.compared_arms[name].is_from_elsewhere
+    """Whether all images and weights that candidates have from elsewhere were read, so that their content is known."""
+    candidates = [job.compared_arms[name] for name in arms.list_candidates(job)]
+    sections = ["classifier", *("gan" for arm in candidates if arm.uses_gan)]
+    started = [section for section in sections if _has_start(job, section)]
+    return all(_hash_start(run, section) is not None for section in started) and all(
+        _hash_source(run, arm) is not None for arm in candidates if arm.is_from_elsewhere
     )
 
 
-def _dump_section(job: Job, section: str) -> dict[str, Any]:
-    """Dump a section of a job without the settings by which no weight changes."""
+def _dump_section(job: Job, run: Run, section: Section) -> dict[str, Any]:
+    """Dump a section of a job without the settings by which no weight changes, and with the content of its start."""
     free = {key.partition(".")[2] for key in FREE_KEYS if key.startswith(f"{section}.")}
-    return getattr(job, section).model_dump(exclude=free)
+    settings = getattr(job, section).model_dump(exclude=free)
+    if _has_start(job, section) and (content := _hash_start(run, section)):
+        settings |= {"weights": None, "init_from": content}
+    return settings
+
+
+def _has_start(job: Job, section: Section) -> bool:
+    """Whether trainings start from weights that the job names."""
+    return bool(getattr(job, section).init_from or (section == "classifier" and job.classifier.weights))
+
+
+def _hash_start(run: Run, section: Section) -> str | None:
+    """Return the hash of those weights, as they were read for the first split; None before that."""
+    record = read_marker(run.models if section == "classifier" else run.gan, START_FILE)
+    return None if record is None else str(record["hash"])
 
 
 def _identify_source(job: Job, run: Run, arm: ArmConfig) -> Any:

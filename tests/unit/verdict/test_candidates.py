@@ -66,6 +66,21 @@ def test_images_from_elsewhere_count_by_content(run: Run) -> None:
     assert hash_with(run, "augment.images={images: made/first}", "classifier.steps=9") != first
 
 
+@pytest.mark.parametrize(("setting", "folder"), [("classifier.init_from", "models"), ("gan.init_from", "gan")])
+def test_weights_from_elsewhere_count_by_content(run: Run, setting: str, folder: str) -> None:
+    """Weights that trainings start from are known by their content too; without any, a left-over file says nothing."""
+
+    def hash_read(path: str, content: str) -> list[str]:
+        (run.root / folder).write_json("start.json", {"hash": content})
+        return hash_with(run, f"{setting}={path}")
+
+    fresh = hash_with(run)
+    first = hash_read("first", "a" * 16)
+    assert hash_read("copy", "a" * 16) == first
+    assert hash_read("first", "b" * 16) != first
+    assert hash_with(run) == fresh != first
+
+
 def test_unread_images_are_like_no_others(run: Run) -> None:
     """Where images were not read, or their folder was deleted, a candidate has a fingerprint all the same."""
     unread = hash_with(run, "augment.images={images: made/first}")
@@ -102,5 +117,8 @@ def test_dry_run_knows_the_books_beside(
     assert DatasetRecord.find(other.dataset) is None
     dealt_otherwise = load_job(DIGITS, [*TINY, "data.val_per_class=4"])
     assert words in dry_run.describe_job(dealt_otherwise, other)
+    aiming = [f"compare.{name}" for name in ("seeds=5", "visible_gain=0.018", "planned_seeds=5", "planned_splits=1")]
+    told = dry_run.describe_job(load_job(DIGITS, [*TINY, "data.val_per_class=4", *aiming]), other)
+    assert "compare.visible_gain 0.018: this plan sees no gain below 1.9 points" in told, "which it would see by itself"
     from_elsewhere = dry_run.describe_job(load_job(DIGITS, [*TINY, "augment.images=made"]), other)
     assert f"{words} interval is wider; what comes from elsewhere counts as new" in from_elsewhere
