@@ -6,7 +6,7 @@ their place has others.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +20,6 @@ from ganaug_ray.core.job_changes import FREE_KEYS
 from ganaug_ray.core.records import ModelRecord
 
 START_FILE = "start.json"  # beside the weights that trainings start from
-Section = Literal["gan", "classifier"]
 
 
 def hash_testable_images(deal: pa.Table, has_given_splits: bool) -> str:
@@ -77,7 +76,7 @@ def has_read_sources(job: Job, run: Run) -> bool:
     )
 
 
-def _dump_section(job: Job, run: Run, section: Section) -> dict[str, Any]:
+def _dump_section(job: Job, run: Run, section: str) -> dict[str, Any]:
     """Dump a section of a job without the settings by which no weight changes, and with the content of its start."""
     free = {key.partition(".")[2] for key in FREE_KEYS if key.startswith(f"{section}.")}
     settings = getattr(job, section).model_dump(exclude=free)
@@ -86,12 +85,12 @@ def _dump_section(job: Job, run: Run, section: Section) -> dict[str, Any]:
     return settings
 
 
-def _has_start(job: Job, section: Section) -> bool:
+def _has_start(job: Job, section: str) -> bool:
     """Whether trainings start from weights that the job names."""
     return bool(getattr(job, section).init_from or (section == "classifier" and job.classifier.weights))
 
 
-def _hash_start(run: Run, section: Section) -> str | None:
+def _hash_start(run: Run, section: str) -> str | None:
     """Return the hash of those weights, as they were read for the first split; None before that."""
     record = read_marker(run.models if section == "classifier" else run.gan, START_FILE)
     return None if record is None else str(record["hash"])
