@@ -24,9 +24,9 @@ class CompareConfig(Config):
     """In place of splits and seeds: the sharpest plan with which this machine is estimated to do the run in that time.
     With visible_gain too: the cheapest one within it that can see the gain."""
     planned_seeds: Count | None = None
-    """Set by the plan, in job.yaml: the seeds that a planned comparison began with, before any were added."""
+    """Set in job.yaml: the seeds that a comparison was planned with, or that its looks began with."""
     planned_splits: Count | None = None
-    """Set by the plan, in job.yaml: the splits that a planned comparison began with."""
+    """Set in job.yaml: the splits that a comparison was planned with, or that its looks began with."""
     sizes: Annotated[list[Annotated[int, Field(ge=2)]], Field(max_length=10)] = Field(default_factory=list)
     """Other numbers of training images a class at which all is done again, to see how many real images the synthetic
     ones are worth."""

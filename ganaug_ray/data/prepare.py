@@ -128,15 +128,8 @@ def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.R
     counts = source_survey.count_images()
     reasons = Counter(source_survey.unlabelled["reason"].to_pylist())
     unlabelled_rows = source_survey.unlabelled.filter(pc.is_null(source_survey.unlabelled["reason"]))
-    content = [
-        _hash_texts(source_survey.usable["id"]),
-        _hash_texts(source_survey.usable["label"]),
-        _hash_texts(source_survey.usable["split"]),
-    ]
-    if len(unlabelled_rows):
-        content.append(_hash_texts(unlabelled_rows["id"]))
     return {
-        "hash": experiment_dir.compute_fingerprint(config.image_size, config.resize, source_survey.channels, content),
+        "hash": hash_dataset(config, source_survey),
         "source": config.source,
         "classes": source_survey.classes,
         "image_size": config.image_size,
@@ -159,6 +152,15 @@ def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.R
             "images": sum(map(len, source_survey.duplicate_groups)),
         },
     }
+
+
+def hash_dataset(config: DataConfig, source_survey: Survey) -> str:
+    """Return the hash of the data set that is made of surveyed images, 16 hex digits."""
+    content = [_hash_texts(source_survey.usable[column]) for column in ("id", "label", "split")]
+    unlabelled_rows = source_survey.unlabelled.filter(pc.is_null(source_survey.unlabelled["reason"]))
+    if len(unlabelled_rows):
+        content.append(_hash_texts(unlabelled_rows["id"]))
+    return experiment_dir.compute_fingerprint(config.image_size, config.resize, source_survey.channels, content)
 
 
 def _hash_texts(texts: pa.ChunkedArray) -> str:

@@ -20,7 +20,7 @@ from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.raw import PART_IMAGES
 from ganaug_ray.errors import TooManySplits, UserError
 from ganaug_ray.pipeline.job_facts import JobFacts
-from ganaug_ray.pipeline.plan_ladder import Plan, choose_rung, describe_shortfall
+from ganaug_ray.pipeline.plan_ladder import Plan, choose_rung, describe_missed_gain, describe_shortfall
 
 MANY_IMAGES = 5_000
 MANY_PARTS = MANY_IMAGES // PART_IMAGES
@@ -88,22 +88,26 @@ def fit_plan_to_images(job: Job, facts: JobFacts, notice: Callable[[str], None] 
     except TooManySplits as error:
         if job.compare.planned_splits is None or not error.possible:
             raise
-        return lower_plan(job, error, notice)
+        return lower_plan(job, error, facts, notice)
     return job
 
 
-def lower_plan(job: Job, cause: TooManySplits, notice: Callable[[str], None]) -> Job:
-    """Return the job with as many splits as its images allow, and say so.
+def lower_plan(job: Job, cause: TooManySplits, facts: JobFacts, notice: Callable[[str], None]) -> Job:
+    """Return the job with as many splits as its images allow, and say so, and which gain that no longer sees.
 
     Args:
         job: with a plan that has more of them.
         cause: says how many they allow, one at least.
-        notice: called with a sentence.
+        facts: of the job.
+        notice: called with a sentence each.
     """
     plan = Plan(cause.possible, job.compare.seeds if cause.possible > 1 else SEEDS_OF_ONE_SPLIT)
     splits = format_count(plan.splits, "split")
     notice(f"{splits} with {format_count(plan.seeds, 'seed')} instead of {job.compare.splits} splits: {cause.reason}")
-    return plan.apply_to(job)
+    lowered = plan.apply_to(job)
+    if missed := describe_missed_gain(lowered, facts, name="this plan"):
+        notice(missed)
+    return lowered
 
 
 def _refuse_aims(compare: CompareConfig, given_keys: list[str]) -> None:

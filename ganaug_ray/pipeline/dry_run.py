@@ -5,7 +5,6 @@ from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.data.ingest.imbalance import list_rare_classes
 from ganaug_ray.data.ingest.scan import Survey
@@ -96,16 +95,22 @@ def _describe_plan(job: Job, run: Run, tested_per_split: int, job_facts: JobFact
     tested = tested_per_split * compare.splits
     candidates = len(arms.list_candidates(job))
     looks = compare.looks
-    if candidates and DatasetRecord.find(run.dataset) is not None:  # what was compared before makes intervals wider
+    notes = []
+    if candidates:  # what was compared on these images before makes intervals wider
+        from ganaug_ray.verdict import candidates as identities
         from ganaug_ray.verdict import from_experiment
 
-        candidates, looks = from_experiment.count_looks(job, run)
+        count = from_experiment.count_looks(job, run, job_facts.survey)
+        if price := count.describe_price(candidates, looks):
+            unread = "" if identities.has_read_sources(job, run) else "; what comes from elsewhere counts as new"
+            notes.append(("note", price + unread))
+        candidates, looks = count
     gain = predict_visible_gain(tested, compare.splits, compare.seeds, looks=looks, arms=candidates)
     visible = describe_visible_gain(tested, gain)
     if compare.metric != "accuracy" and gain is not None:
         visible += f"; {compare.metric}, which decides here, may need a larger one or a smaller one"
-    lines = [("plan", comparison_plan.describe_plan(job)), ("visible", visible)]
-    if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts)):
+    lines = [("plan", comparison_plan.describe_plan(job)), ("visible", visible), *notes]
+    if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts, gain)):
         lines.append(("warning", shortfall))
     return lines
 

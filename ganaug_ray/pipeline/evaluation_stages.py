@@ -7,7 +7,6 @@ import shlex
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arms, usable_arms
 from ganaug_ray.classify import compared_models
@@ -22,9 +21,6 @@ from ganaug_ray.pipeline.progress import read_fit_progress
 from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.runtime import executors
 from ganaug_ray.runtime.executors import Executor
-
-if TYPE_CHECKING:
-    from ganaug_ray.verdict.comparison_books import Count
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
@@ -47,7 +43,7 @@ def compare_arms(context: StageContext) -> None:
 
         started = time.monotonic()
         count = from_experiment.record_looks(context.job, context.run)
-        if note := _describe_count(count, len(arms.list_candidates(context.job)), context.job.compare.looks):
+        if note := count.describe_price(len(arms.list_candidates(context.job)), context.job.compare.looks):
             context.terminal.print_stage_line("compare", "note", note)
         record = {"hash": current, "inputs": inputs, **from_experiment.build_verdict(context.job, context.run, count)}
         return VerdictRecord.write(context.run.root, "compare", started, record)
@@ -56,16 +52,6 @@ def compare_arms(context: StageContext) -> None:
     if verdict is not None and verdict.hash != current:
         verdict = None
     context.run_stage("compare", verdict, work, lambda record: f"{record.sentence} {record.action}".rstrip())
-
-
-def _describe_count(count: Count, candidates: int, looks: int) -> str | None:
-    """Say what earlier comparisons on these images cost, where the job alone would have a narrower interval."""
-    reasons = []
-    if count.candidates > candidates > 0:
-        reasons.append(f"{count.candidates} arms were compared on these images, now or before")
-    if count.looks > looks:
-        reasons.append(f"the answer counts as looked at {count.looks} times, now or before")
-    return f"{' and '.join(reasons)}, so the interval is wider" if reasons else None
 
 
 def compare_models(context: StageContext) -> None:

@@ -43,7 +43,7 @@ def choose_rung(job: Job, facts: JobFacts) -> Plan:
         job: with compare.visible_gain, compare.budget_minutes or both.
         facts: of the job.
     """
-    plans: tuple[Plan, ...] = LADDER if job.data.count_possible_splits() >= LADDER[-1].splits else LADDER_OF_ONE_SPLIT
+    plans = _list_rungs(job)
     if job.compare.looks > 1 and job.compare.visible_gain is None:
         plans = plans[: 1 + next(plans.index(plan) for plan in MOST_AT_FIRST if plan in plans)]
     affordable = [plan for plan in plans if not _exceeds_budget(plan.apply_to(job), facts)] or [plans[0]]
@@ -54,12 +54,13 @@ def choose_rung(job: Job, facts: JobFacts) -> Plan:
     return affordable[-1]
 
 
-def describe_shortfall(job: Job, facts: JobFacts) -> str | None:
+def describe_shortfall(job: Job, facts: JobFacts, gain: float | None = None) -> str | None:
     """Say what a job wanted of its plan and does not get; None where it gets all that it wanted.
 
     Args:
         job: with a plan.
         facts: of the job.
+        gain: that the plan sees, where more is known than the listing of the source says.
     """
     compare = job.compare
     shortfalls = []
@@ -70,13 +71,48 @@ def describe_shortfall(job: Job, facts: JobFacts) -> str | None:
         remedy = _advise_shorter_trainings(job, facts)
         minutes = format_count(f"{compare.budget_minutes:g}", "minute")
         shortfalls.append(f"{minutes} (compare.budget_minutes): {name} takes about {duration}{remedy}")
-    if _misses_gain(job, facts):
-        name = "even the sharpest plan"
-        if compare.budget_minutes is not None:
-            name = "it" if shortfalls else f"{name} within compare.budget_minutes"
-        points = f"{100 * _predict_gain(job, facts):.1f} points of accuracy"
-        shortfalls.append(f"compare.visible_gain {compare.visible_gain:g}: {name} sees no gain below {points}")
+    if missed := describe_missed_gain(job, facts, gain, "it" if shortfalls else ""):
+        shortfalls.append(missed)
     return "; ".join(shortfalls) or None
+
+
+def describe_missed_gain(job: Job, facts: JobFacts, gain: float | None = None, name: str = "") -> str | None:
+    """Say that the plan of a job does not see the gain that it wants to see; None where it does, or wants none.
+
+    No step is timed for it.
+
+    Args:
+        job: with a plan.
+        facts: of the job.
+        gain: as for ``describe_shortfall``.
+        name: of the plan in the sentence; absent: what it is of those that the job might have had.
+    """
+    target = job.compare.visible_gain
+    if target is None:
+        return None
+    gain = gain or _predict_gain(job, facts)
+    if gain <= target:
+        return None
+    points = f"{100 * gain:.1f} points of accuracy"
+    return f"compare.visible_gain {target:g}: {name or _name_plan(job, facts)} sees no gain below {points}"
+
+
+def _name_plan(job: Job, facts: JobFacts) -> str:
+    """Name a plan that fails to see a gain.
+
+    It is the sharpest there is, unless there are fewer splits than were planned, or earlier comparisons on these images
+    make its interval wider.
+    """
+    has_budget = job.compare.budget_minutes is not None
+    possible = _list_rungs(job) if has_budget else _list_rungs(job)[-1:]
+    if Plan(job.compare.splits, job.compare.seeds) not in possible or not _misses_gain(job, facts):
+        return "this plan"
+    return "even the sharpest plan" + (" within compare.budget_minutes" if has_budget else "")
+
+
+def _list_rungs(job: Job) -> tuple[Plan, ...]:
+    """List the plans that a job may get, from the cheapest to the sharpest."""
+    return LADDER if job.data.count_possible_splits() >= LADDER[-1].splits else LADDER_OF_ONE_SPLIT
 
 
 def _exceeds_budget(job: Job, facts: JobFacts) -> bool:

@@ -203,6 +203,7 @@ def act_on_experiment(
     """
     from ganaug_ray.pipeline.comparison_plan import lower_plan
     from ganaug_ray.pipeline.followed import follow_pipeline
+    from ganaug_ray.pipeline.job_facts import JobFacts
     from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.sequential_plan import resume_look
     from ganaug_ray.pipeline.stage import PlanTooLarge
@@ -216,13 +217,15 @@ def act_on_experiment(
         log_file = nullcontext() if options.verbose else run.open_log_file()
         with log_file as log, terminal.redirect_output(log):
             try:
-                with follow_pipeline(pipeline):
-                    try:
+                try:
+                    with follow_pipeline(pipeline):
                         action(pipeline)
-                    except PlanTooLarge as error:
-                        job = lower_plan(job, error.cause, notify)
-                        run.claim_folder(job)
-                        action(replace(pipeline, job=job))
+                except PlanTooLarge as error:
+                    job = lower_plan(job, error.cause, experiment.facts or JobFacts(job), notify)
+                    run.claim_folder(job)
+                    pipeline = replace(pipeline, job=job)
+                    with follow_pipeline(pipeline):  # anew: trackers are sent the settings that are run
+                        action(pipeline)
             finally:
                 if "ray" in sys.modules:
                     from ganaug_ray.runtime import cluster

@@ -67,10 +67,17 @@ def list_looks(job: Job, run: Run) -> list[Plan]:
     Args:
         job: with the splits and seeds that it begins with.
         run: the experiment's folder; where its data set is finished, its classes may be too small for some splits.
+
+    Returns:
+        The looks that begin with what the job says it began with, where its own splits and seeds are one of them. Else
+        they begin with its own: those were given since.
     """
     compare = job.compare  # of a stored job, splits and seeds are those that it has come to
-    start = Plan(compare.planned_splits or compare.splits, compare.planned_seeds or compare.seeds)
-    return plan_looks(start, job.compare.looks, _count_splits(job, run))
+    own = Plan(compare.splits, compare.seeds)
+    splits = _count_splits(job, run)
+    start = Plan(compare.planned_splits or own.splits, compare.planned_seeds or own.seeds)
+    planned = plan_looks(start, compare.looks, splits)
+    return planned if own in planned else plan_looks(own, compare.looks, splits)
 
 
 def _count_splits(job: Job, run: Run) -> int:
@@ -149,7 +156,7 @@ def resume_look(job: Job, run: Run) -> Job:
         return job
     looks = list_looks(job, run)
     later_looks = [look for look in looks if look.splits >= stored.splits and look.seeds >= stored.seeds]
-    return _apply_look(job, (later_looks or looks[-1:])[0])
+    return _apply_look(job, (later_looks or looks[-1:])[0], looks[0])
 
 
 def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) -> str | None:
@@ -168,7 +175,7 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     looks = list_looks(allow_looks(job), run)
     if len(looks) == 1:
         return None
-    missing = count_missing(_apply_look(job, looks[-1]), run)
+    missing = count_missing(_apply_look(job, looks[-1], looks[0]), run)
     if not (missing.classifiers or missing.gans):  # all looks were taken before
         return None
     repeats = "seeds, then splits,"
@@ -177,13 +184,18 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     return (
         f"`ganaug run {arguments} --until-clear` adds {repeats} until the answer is clear. That is up to "
         f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} of training in all. "
-        "Going on after a look has a price: useless images are then called helpful in up to 3.1 % of cases, "
+        "Going on after a look has a price: useless images are then called helpful in up to 3.2 % of cases, "
         "not in up to 2.5 %"
     )
 
 
-def _apply_look(job: Job, look: Plan) -> Job:
-    return _update_compare(job, splits=look.splits, seeds=look.seeds)
+def _apply_look(job: Job, look: Plan, first: Plan) -> Job:
+    """Return the job with the splits and seeds of a look.
+
+    A later look keeps those of the first, so that its job.yaml goes on with the same looks.
+    """
+    begun = {} if look == first else {"planned_splits": first.splits, "planned_seeds": first.seeds}
+    return _update_compare(job, splits=look.splits, seeds=look.seeds, **begun)
 
 
 def _update_compare(job: Job, **settings: int) -> Job:
@@ -248,7 +260,7 @@ class SequentialPlan:
                 added = "seeds alone were added" if len(self.looks) > 1 else "no splits can be added"
                 words += f" ({added}: {explain_no_splits(job, self._run)})"
             return None, words
-        following = _apply_look(job, self.looks[looks_done])
+        following = _apply_look(job, self.looks[looks_done], self.looks[0])
         left_s = self._limit_s - self._spent_s
         pace = self._spent_s / self._trained_s if self._trained_s else 1.0
         next_s = count_missing(following, self._run).sum_seconds(self._run) * pace

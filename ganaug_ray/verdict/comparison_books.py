@@ -5,20 +5,23 @@ their verdict. So does an answer that was looked at again and again. What was lo
 another experiment beside this one: whoever begins anew with another ``--out`` begins no new count.
 
 A look is a small file that is named after it. So it counts once however often it is repeated, and two runs at once
-cannot lose each other's. The files lie in the experiment's folder, which may be moved, and beside it.
+cannot lose each other's. The files lie in the experiment's folder, which may be moved, and beside it. There experiments
+of other users may lie too: their looks count where they can be read, and nothing that is wrong with them ends a run.
 """
 
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.errors import DiskFull
+from ganaug_ray.errors import UserError
 from ganaug_ray.verdict.paired_statistics import has_enough_repeats
 
 OWN_BOOKS = "compared"  # in the folder of an experiment
@@ -34,7 +37,7 @@ class Look:
         candidate: fingerprint of all settings that its models are trained with, 16 hex digits.
         splits: of the comparison.
         seeds: of each split.
-        looks: number of looks that the interval was wide enough for.
+        looks: number of them that were planned, so that the interval was wide enough for these; 1 of a plain run.
     """
 
     candidate: str
@@ -64,13 +67,33 @@ class Count(NamedTuple):
     candidates: int
     looks: int
 
+    def describe_price(self, candidates: int, looks: int) -> str | None:
+        """Say in a clause why the interval is wider than that of a job by itself; None where it is not.
+
+        Args:
+            candidates: of the job.
+            looks: that it plans.
+
+        >>> Count(1, 3).describe_price(candidates=1, looks=1)
+        'the answer counts as looked at 3 times, now or before, so the interval is wider'
+        """
+        reasons = []
+        if self.candidates > candidates > 0:
+            reasons.append(
+                f"{self.candidates} arms were compared on these images, now or before (one with another seed or metric "
+                "counts anew)"
+            )
+        if self.looks > looks:
+            reasons.append(f"the answer counts as looked at {self.looks} times, now or before")
+        return f"{' and '.join(reasons)}, so the interval is wider" if reasons else None
+
 
 def record_looks(run: Run, images: str, candidates: Collection[str], splits: int, seeds: int, looks: int) -> Count:
     """Enter a look at the verdict of candidates, and count what there was, this one included.
 
     Args:
         run: the whole experiment.
-        images: hash of the images and of how they are dealt out; others have books of their own.
+        images: hash of those that may be tested, see ``candidates``; others have books of their own.
         candidates: fingerprints of those that are compared now.
         splits: of the comparison.
         seeds: of each split.
@@ -79,9 +102,9 @@ def record_looks(run: Run, images: str, candidates: Collection[str], splits: int
     known = _read_looks(run, images)
     entries = known | _list_new_looks(known, candidates, splits, seeds, looks)
     _write_looks(_locate_own_books(run, images), entries)
-    shared = _locate_shared_books(run, images)
-    if shared is not None:
-        with suppress(OSError, DiskFull):  # whoever may not write there has a count of this experiment alone
+    with suppress(OSError, UserError):  # whoever may not write there has a count of this experiment alone
+        if (shared := _locate_shared_books(run, images)) is not None:
+            _open_to_neighbours(shared)
             _write_looks(shared, entries)
     return _count(entries | _read_looks(run, images), candidates)  # with those of a run that wrote at the same time
 
@@ -112,16 +135,18 @@ def _list_new_looks(
 def _count(looks: Collection[Look], candidates: Collection[str]) -> Count:
     """Count all candidates, and the looks at some of them.
 
-    These are as many as were planned, or as were taken if that is more. One that was taken at an interval for fewer
-    counts on top: it had a better chance of a firm answer than the plan pays for. One that gave no answer, for want of
-    repeats, counts for nothing.
+    These are as many as were planned, or as were taken at such a width if that is more. One that was taken at a
+    narrower interval counts twice: as a look, and since it had a better chance of a firm answer than the plan pays for.
+    Where nothing was planned, that is each but the last. A look that gave no answer, for want of repeats, counts for
+    nothing.
     """
     own = [look for look in looks if look.candidate in candidates]
     planned = max((look.looks for look in own), default=1)
     answered = [look for look in own if has_enough_repeats(*look.repeats)]
-    taken = {look.repeats for look in answered}
-    narrower = {look.repeats for look in answered if look.looks < planned}
-    return Count(len({look.candidate for look in looks}), max(planned, len(taken)) + len(narrower))
+    wide = {look.repeats for look in answered if look.looks == planned}
+    narrow = {look.repeats for look in answered if look.looks < planned}
+    counted = max(planned, len(wide)) + 2 * len(narrow) if planned > 1 else max(1, 2 * len(wide) - 1)
+    return Count(len({look.candidate for look in looks}), counted)
 
 
 def _locate_own_books(run: Run, images: str) -> Folder:
@@ -129,17 +154,33 @@ def _locate_own_books(run: Run, images: str) -> Folder:
 
 
 def _locate_shared_books(run: Run, images: str) -> Folder | None:
-    """Return the books that lie beside the experiment; None of one that lies in no folder."""
+    """Return the books that lie beside the experiment; None of one that lies in no folder, or in another experiment.
+
+    The latter is one of ``compare.sizes``: each number of training images is a question of its own, stated beforehand.
+    """
     beside = run.root.parent
-    return None if beside is None else beside / SHARED_BOOKS / images
+    if beside is None or (beside.parent is not None and beside.parent.has_file("job.yaml")):
+        return None
+    return beside / SHARED_BOOKS / images
+
+
+def _open_to_neighbours(shared: Folder) -> None:
+    """Create local books that whoever may put experiments beside them may write to, whatever the umask says."""
+    if shared.local_path is None:
+        return
+    depth = 1 + len(Path(SHARED_BOOKS).parts)
+    *missing, beside = [shared.local_path, *shared.local_path.parents][: depth + 1]
+    for folder in reversed(missing):
+        with suppress(FileExistsError):
+            folder.mkdir()
+            folder.chmod(stat.S_IMODE(beside.stat().st_mode))
 
 
 def _read_looks(run: Run, images: str) -> set[Look]:
     """Read all looks at candidates on these images, in both books."""
     looks = set(_list_looks(_locate_own_books(run, images)))
-    shared = _locate_shared_books(run, images)
-    if shared is not None:
-        with suppress(OSError):
+    with suppress(OSError, UserError):
+        if (shared := _locate_shared_books(run, images)) is not None:
             looks |= set(_list_looks(shared))
     return looks
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arms, usable_arms
 from ganaug_ray.config import Job
-from ganaug_ray.config.synthetic_sources import GENERATOR
-from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.core.job_changes import FREE_KEYS
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.verdict import answer, choices, comparison_books, per_class
 from ganaug_ray.verdict import verdict as rule
+from ganaug_ray.verdict.candidates import hash_candidates, hash_testable_images
 from ganaug_ray.verdict.comparison_books import Count
 from ganaug_ray.verdict.outcomes import Outcome
 from ganaug_ray.verdict.split_overlap import SplitOverlap, measure_overlap
+
+if TYPE_CHECKING:
+    from ganaug_ray.data.ingest.scan import Survey
 
 
 def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
@@ -98,46 +100,38 @@ def record_looks(job: Job, run: Run) -> Count:
     )
 
 
-def count_looks(job: Job, run: Run) -> Count:
-    """Count the same without entering anything."""
+def count_looks(job: Job, run: Run, survey: Survey) -> Count:
+    """Count the same without entering anything.
+
+    Args:
+        job: of the whole experiment.
+        run: the whole experiment, begun or not.
+        survey: of its images, which says what its data set will be where that is not there yet.
+    """
+    is_prepared = DatasetRecord.find(run.dataset) is not None
+    images, candidates = _describe_look(job, run) if is_prepared else _foresee_look(job, run, survey)
     return comparison_books.count_looks(
-        run, *_describe_look(job, run), job.compare.splits, job.compare.seeds, job.compare.looks
+        run, images, candidates, job.compare.splits, job.compare.seeds, job.compare.looks
     )
 
 
 def _describe_look(job: Job, run: Run) -> tuple[str, list[str]]:
-    """Return the hash of the images, as they are dealt out, and the fingerprints of the candidates."""
+    """Return the hash of the images that may be tested, and the fingerprints of the candidates."""
     deal = run.dataset.read_table("split.parquet", ["id", "class", "split"])
-    return experiment_dir.compute_fingerprint(deal.to_pydict()), hash_candidates(
-        job, DatasetRecord.read(run.dataset).hash
-    )
+    images = hash_testable_images(deal, bool(job.data.split.given))
+    return images, hash_candidates(job, run, DatasetRecord.read(run.dataset).hash)
 
 
-def hash_candidates(job: Job, dataset: str) -> list[str]:
-    """Hash all that the models of each candidate are trained with, but how many seeds they have.
+def _foresee_look(job: Job, run: Run, survey: Survey) -> tuple[str, list[str]]:
+    """Return the same before the images are prepared."""
+    from ganaug_ray.data.ingest.scan import deal_out
+    from ganaug_ray.data.prepare import hash_dataset
 
-    Settings by which no weight changes are left out, and of the data it is the content that counts: so an experiment
-    that is repeated, with more workers or from another copy of the images, has the same candidates. With another
-    ``seed`` it has others, or the luckiest of many seeds would cost nothing.
-
-    Args:
-        job: of the whole experiment.
-        dataset: hash of that of the first split.
-    """
-    settings = job.model_dump(
-        include={"gan", "augment", "classifier"},
-        exclude={"augment": {"images", "generator", "use_anyway", "allow_copies"}},
-    )
-    for key in FREE_KEYS:
-        section, _, name = key.partition(".")
-        settings.get(section, {}).pop(name, None)
-    fingerprints = []
-    for name in arms.list_candidates(job):
-        arm = job.compared_arms[name]
-        source = job.augment.sources.get(GENERATOR if arm.traits.transfer else arm.source)
-        parts = [dataset, job.seed, settings, arm.model_dump()] + ([source.model_dump()] if source else [])
-        fingerprints.append(experiment_dir.compute_fingerprint(*parts))
-    return fingerprints
+    data = job.derive_split(0).data
+    dealt = deal_out(data, survey)
+    deal = dealt.usable.select(["id", "label", "split"]).rename_columns(["id", "class", "split"])
+    images = hash_testable_images(deal, bool(data.split.given))
+    return images, hash_candidates(job, run, hash_dataset(data, dealt))
 
 
 def read_overlap(job: Job, run: Run) -> SplitOverlap:

@@ -4,7 +4,7 @@ The learning curve of the baseline is its metric over the number of real trainin
 means, straight between them over the logarithm of the number, and never falling. If an arm with n real images reaches
 what the baseline reaches with N, its n images are worth N. The interval is a percentile bootstrap: the
 repeats (splits or, of a single one, seeds) are drawn anew, the same ones at every number (Efron & Tibshirani 1993,
-chapter 13).
+chapter 13). Fewer than three of them give no interval, here as in the verdict.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, 
         beyond = "less"
     repeats = baseline.shape[1]
     interval = None
-    if repeats > 1:
+    if repeats >= paired_statistics.MIN_REPEATS:
         draw_from = np.random.Generator(np.random.Philox(rng.hash_to_number(0, "sizes", row)))
         draws = draw_from.integers(repeats, size=(RESAMPLES, repeats))
         resampled = []
@@ -122,7 +122,11 @@ def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
             low, high = worth["ci95"]
             text += f" ({low:.0f} to {high:.0f})"
         parts.append(f"{text} without")
-    return f"Of real training images a class, {'; '.join(parts)}."
+    sentence = f"Of real training images a class, {'; '.join(parts)}."
+    if all(point["worth"]["ci95"] is None for point in points):
+        least = paired_statistics.MIN_REPEATS
+        sentence += f" Not enough repeats for intervals: they need {least} seeds of one split, or {least} splits."
+    return sentence
 
 
 def _collect_repeats(verdict: VerdictRecord, arm: str) -> list[float]:

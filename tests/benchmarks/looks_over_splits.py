@@ -10,7 +10,7 @@ split's draw as chance at every look, as if its answer had been meant for other 
     python -m tests.benchmarks.looks_over_splits
     python -m tests.benchmarks.looks_over_splits --first-splits 5 --splits 5 --seeds 1 2
     python -m tests.benchmarks.looks_over_splits --worthwhile 0.001     # no firm no ends a comparison early
-    python -m tests.benchmarks.looks_over_splits --plain-first          # the first look is a plain run's
+    python -m tests.benchmarks.looks_over_splits --plain-looks 1        # the first look is a plain run's
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ class Cell:
         rows: that a split tests.
         shares: of the chance, as in ``interval_coverage``.
         worthwhile: the least gain that is, in standard deviations of one training's difference.
-        has_plain_first: whether the first look is at the level of a single one; the others are then at that of one
-            more.
+        plain_looks: so many of the first are plain runs', and count as ``verdict.comparison_books`` has it.
     """
 
     first_splits: int
@@ -58,12 +57,16 @@ class Cell:
     rows: int
     shares: tuple[float, float, float]
     worthwhile: float
-    has_plain_first: bool
+    plain_looks: int
 
     @property
     def looks(self) -> list[Plan]:
         """The looks that such a comparison takes."""
         return plan_looks(Plan(self.first_splits, self.seeds), LOOKS, self.splits)
+
+    def count_looks(self, number: int) -> int:
+        """Count the looks that the interval of one of them, numbered from zero, allows for."""
+        return 1 + 2 * number if number < self.plain_looks else LOOKS + 2 * self.plain_looks
 
 
 def simulate(cell: Cell, gain: float, is_strict: bool, repetitions: int, rng: np.random.Generator) -> float:
@@ -90,9 +93,8 @@ def _simulate_chunk(cell: Cell, gain: float, is_strict: bool, trials: int, rng: 
         part_JSNM = moved_JSNM[: look.splits, : look.seeds]
         if look.splits > 1 or is_strict:
             part_JSNM = part_JSNM + draw_J11M[: look.splits]
-        is_plain = cell.has_plain_first and number == 0
-        factor = 1.0 if is_plain else compute_looks_factor(LOOKS + cell.has_plain_first)
-        helped, short = _judge(part_JSNM, cell.worthwhile, SIGNIFICANCE_LEVEL / factor)
+        level = SIGNIFICANCE_LEVEL / compute_looks_factor(cell.count_looks(number))
+        helped, short = _judge(part_JSNM, cell.worthwhile, level)
         wrong |= is_open & (short if gain else helped)
         is_open &= ~(helped | short)
     return wrong
@@ -119,7 +121,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, nargs="+", default=[3, 5])
     parser.add_argument("--rows", type=int, nargs="+", default=[48, 200])
     parser.add_argument("--worthwhile", type=float, default=0.5, help="in standard deviations of one difference")
-    parser.add_argument("--plain-first", action="store_true")
+    parser.add_argument("--plain-looks", type=int, default=0)
     asked = parser.parse_args()
     rng = np.random.default_rng(0)
     started = time.monotonic()
@@ -127,7 +129,7 @@ def main() -> None:
     for seeds, splits, rows in itertools.product(asked.seeds, asked.splits, asked.rows):
         cells = []
         for shares in SHARES:
-            cells.append(Cell(asked.first_splits, seeds, splits, rows, shares, asked.worthwhile, asked.plain_first))
+            cells.append(Cell(asked.first_splits, seeds, splits, rows, shares, asked.worthwhile, asked.plain_looks))
         columns = []
         for gain, is_strict in ((0.0, False), (asked.worthwhile, False), (0.0, True)):
             shares = [100 * simulate(cell, gain, is_strict, asked.repetitions, rng) for cell in cells]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, ModelSpec, VerdictRecord
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ImagesRecord, ModelRecord, ModelSpec, VerdictRecord
 from ganaug_ray.core.storage import Folder
 
 DATASET = {
@@ -15,6 +15,16 @@ DATASET = {
     "resize": "crop",
     "channels": 1,
     "counts": {part: {"a": 4, "b": 2} for part in ("train", "val", "test", "unused")},
+    "rejected": {},
+}
+
+IMAGES = {
+    "hash": "a" * 16,
+    "source": ["made"],
+    "classes": ["a", "b"],
+    "counts": {"a": 4, "b": 2},
+    "image_size": 32,
+    "channels": 1,
     "rejected": {},
 }
 
@@ -116,6 +126,11 @@ def write_model(folder: Folder, **facts: Any) -> ModelRecord:
 def write_gan(folder: Folder, **facts: Any) -> GanRecord:
     """Write a gan.json, with these facts instead of the usual ones."""
     return GanRecord.write(folder, "train-gan", 0.0, GAN | facts)
+
+
+def write_images(folder: Folder, **facts: Any) -> ImagesRecord:
+    """Write the images.json of imported images."""
+    return ImagesRecord.write(folder, "import", 0.0, IMAGES | facts)
 
 
 def write_verdict(folder: Folder, **facts: Any) -> VerdictRecord:

@@ -275,6 +275,13 @@ def refuse_many_splits(config: DataConfig, survey: Survey) -> None:
         raise TooManySplits(str(error), _count_possible_splits(config, survey)) from None
 
 
+def deal_out(config: DataConfig, survey: Survey) -> Survey:
+    """Return a survey with its labelled images dealt out as ``config`` says, which differs in ``split`` alone."""
+    places = _assign_splits(config, survey)
+    column = survey.usable.column_names.index("split")
+    return replace(survey, usable=survey.usable.set_column(column, "split", places))
+
+
 def _count_possible_splits(config: DataConfig, scanned: _ScannedSource | Survey) -> int:
     """Count the splits, fewer than there are to be, that can be made of the images; two would give no answer."""
     for splits in [*range(config.split.folds - 1, 2, -1), 1]:

@@ -20,7 +20,7 @@ from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import folders, walk
 from ganaug_ray.errors import UserError
-from ganaug_ray.pipeline import comparison_plan, dry_run, plan_ladder, run_time
+from ganaug_ray.pipeline import comparison_plan, dry_run, followed, plan_ladder, run_time
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.run_job import RunOptions, act_on_experiment, open_experiment
@@ -28,6 +28,7 @@ from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.pipeline.training_time import TrainingTime
 from ganaug_ray.runtime.executors import map_serially
 from ganaug_ray.verdict.visible_gain import predict_visible_gain
+from tests.unit.tracking.test_remote import RecordingServer
 
 OPEN_JOB = """
 data: {{source: {source}}}
@@ -133,6 +134,43 @@ def test_run_lowers_its_plan_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         *[True] * 4, False,
     ]  # fmt: skip
     assert load_job(tmp_path / "run" / "job.yaml").compare.splits == 4
+
+
+def test_lowered_plan_tells_missed_gain(tmp_path: Path, known: None) -> None:
+    """A plan that images lower says which gain it no longer sees, if the job asks for one; so does the dry run."""
+    path = write_job(tmp_path, lay_out_small_class(tmp_path, 9))
+    seen = predict_visible_gain(2000, 5, 1)
+    assert seen is not None
+    told: list[str] = []
+    for gain in (0.5, round(seen + 0.0001, 4)):
+        job = load_job(path, [f"compare.visible_gain={gain}"])
+        planned = comparison_plan.plan_comparison(job, open_run(tmp_path), notice=told.append)
+        if gain < 0.5:
+            assert (planned.compare.splits, told) == (5, []), "the plan sees the gain before the images are read"
+        told.clear()
+        fitted = comparison_plan.fit_plan_to_images(planned, JobFacts(planned), told.append)
+    assert fitted.compare.splits == 4
+    words = f"compare.visible_gain {gain}: this plan sees no gain below "
+    assert [sentence.startswith(words) for sentence in told] == [False, True]
+    assert f"warning      {words}" in dry_run.describe_job(fitted, open_run(tmp_path))
+
+
+def test_trackers_get_the_lowered_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracking server is sent the settings that are run, not those from before the images were read."""
+    monkeypatch.setattr(StageContext, "open_executor", lambda context: nullcontext(map_serially))
+    server = RecordingServer()
+    monkeypatch.setattr(followed, "open_servers", lambda job, run: [server])
+    path = write_job(tmp_path, lay_out_small_class(tmp_path, 9))
+    options = RunOptions(str(path), str(tmp_path / "run"))
+
+    def prepare_and_log(pipeline: Pipeline) -> None:
+        pipeline.prepare_data()
+        log = open_run(tmp_path).locate_model("real+classic", 0).create()
+        log.write_bytes("metrics.jsonl", b'{"step": 1, "loss": 0.5}\n')
+
+    terminal = Terminal()
+    act_on_experiment(prepare_and_log, open_experiment(options, load_job(path), terminal), options, terminal)
+    assert [opened["compare.splits"] for opened in server.settings] == ["4"]
 
 
 def test_many_images_need_one_split(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

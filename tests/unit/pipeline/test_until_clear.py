@@ -67,7 +67,7 @@ class Experiment:
 
         return write_verdict
 
-    def read_settings(self) -> dict[str, int]:
+    def read_settings(self) -> dict[str, int | None]:
         return yaml.safe_load(self.run.root.read_bytes("job.yaml"))["compare"]
 
     def run_until_clear(self, job: Job | None = None, hours: float | None = None) -> None:
@@ -236,6 +236,38 @@ def test_killed_run_resumes_stored_look(
     assert look in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("killed_at", [2, 3])
+def test_run_goes_on_from_its_job_file(prepare: Callable[..., Experiment], killed_at: int, capsys) -> None:
+    """A run with seeds of its own that is killed goes on from its job.yaml with the looks that it began with.
+
+    All that decides the verdict, its looks, splits and seeds, is then as in a run that was left alone.
+    """
+    looks = [(1, 2), (1, 4), (5, 4)]
+    alone = prepare(*["unclear"] * 3)
+    alone.run_until_clear(load_job(DIGITS, FIFTHS))
+    assert alone.reached == looks
+    undisturbed = alone.read_settings()
+    shutil.rmtree(str(alone.run.root))
+
+    killed = prepare(*["unclear"] * (killed_at - 1))
+    with pytest.raises(StopIteration):
+        killed.run_until_clear(load_job(DIGITS, FIFTHS))
+    assert killed.reached == looks[:killed_at]
+    resumed = prepare(*["unclear"] * (4 - killed_at))
+    resumed.run_until_clear(load_job(Path(str(resumed.run.root / "job.yaml"))))
+    assert resumed.reached == looks[killed_at - 1 :]
+    assert resumed.read_settings() == undisturbed
+    assert "look 3 of 3 done" in capsys.readouterr().out
+
+
+def test_seeds_given_later_begin_looks(tmp_path: Path) -> None:
+    """Seeds that are given to a stored job, and are none of its looks, begin looks of their own."""
+    stored = ["compare.planned_splits=1", "compare.planned_seeds=2", "compare.looks=3"]
+    job = load_job(DIGITS, [*JOB, *stored, "compare.seeds=10"])
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    assert sequential_plan.list_looks(job, run) == [Plan(1, 10), Plan(1, 20), Plan(1, 30)]
+
+
 def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsys) -> None:
     """A plain run afterwards takes the job's own seeds, and names the command that adds more, and its minutes."""
     experiment = prepare("unclear", "helped", "unclear")
@@ -299,7 +331,7 @@ def test_compared_arms_beside_count(experiment: Run, tiny_job: Job, tmp_path: Pa
     run.root.delete_file("verdict.json")
     Pipeline(tiny_job, run, Terminal()).compare_arms()
     assert VerdictRecord.read(run.root).ever_compared == 2
-    assert "2 arms were compared on these images, now or before, so the interval is wider" in capsys.readouterr().out
+    assert "2 arms were compared on these images, now or before (one with" in capsys.readouterr().out
 
 
 def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class RecordingServer:
     def __init__(self) -> None:
         self.is_away = False
         self.runs: list[str | None] = []
+        self.settings: list[dict[str, str]] = []
         self.rows: list[tuple[str, int]] = []
         self.pictures: list[tuple[str, int]] = []
         self.results: list[Results] = []
@@ -43,6 +44,7 @@ class RecordingServer:
     def open_run(self, run_id: str | None, settings: dict[str, str]) -> str:
         self._answer()
         self.runs.append(run_id)
+        self.settings.append(settings)
         return run_id or "r1"
 
     def log_figures(self, training: str, figures: Figures) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.verdict import from_experiment
+from ganaug_ray.errors import UserError
 from ganaug_ray.verdict.comparison_books import Count, count_looks, record_looks
-from tests.conftest import DIGITS, TINY
 
 A, B, C = ("a" * 16, "b" * 16, "c" * 16)
 
@@ -91,35 +91,61 @@ def test_plain_run_keeps_planned_looks(run: Run) -> None:
 
 
 def test_plain_look_counts_before_planned_ones(run: Run) -> None:
-    """The look of a plain run, whose interval was narrower, counts on top of those that are planned afterwards."""
+    """The look of a plain run, whose interval was narrower, counts twice on top of those that are planned."""
     assert look(run, [A], 5, 2).looks == 1
     assert look(run, [A], 5, 2).looks == 1
-    assert look(run, [A], 5, 2, looks=3).looks == 4
-    assert look(run, [A], 5, 4, looks=3).looks == 4
-    assert look(run, [A], 5, 2).looks == 4
+    assert look(run, [A], 5, 2, looks=3).looks == 5
+    assert look(run, [A], 5, 4, looks=3).looks == 5
+    assert look(run, [A], 5, 2).looks == 5
 
 
 def test_plain_runs_with_more_repeats_are_looks(run: Run) -> None:
-    """Each further number of seeds or splits is a look; one that gave no answer is none."""
+    """Each further number of seeds or splits is a look, at a narrower interval than the next; one without answer none.
+
+    Those that are planned afterwards are all as wide, whether they repeat numbers of the plain ones or not.
+    """
     assert look(run, [A], 1, 2).looks == 1
     assert look(run, [A], 1, 3).looks == 1
-    assert count_looks(run, "images", [A], 5, 3, 1).looks == 2
-    assert look(run, [A], 5, 3).looks == 2
+    assert count_looks(run, "images", [A], 1, 5, 1).looks == 3
+    assert look(run, [A], 1, 5).looks == 3
+    assert look(run, [A], 1, 3).looks == 3, "the same again is no other look"
+    assert look(run, [A], 5, 5).looks == 5
+    assert [look(run, [A], *repeats, looks=3).looks for repeats in ((1, 5), (1, 10), (5, 10))] == [9, 9, 9]
 
 
-def test_free_settings_make_no_candidate() -> None:
-    """Settings by which no weight changes, more seeds, and the place of the images leave a candidate what it is."""
+@pytest.mark.parametrize("error", [PermissionError("denied"), UserError("a name that is no UTF-8")])
+@pytest.mark.parametrize("denied", ["write_json", "list_entries"])
+def test_closed_books_end_no_run(run: Run, denied: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the books beside an experiment may not be read or written, it has its own count."""
+    look(Run(run.root.parent / "other"), [B])  # type: ignore[operator]  # it has a parent
+    act = getattr(Folder, denied)
 
-    def hash_with(*settings: str, dataset: str = "d" * 16) -> list[str]:
-        return from_experiment.hash_candidates(load_job(DIGITS, [*TINY, *settings]), dataset)
+    def refuse(folder: Folder, *arguments: object) -> object:
+        if ".ganaug" in folder.path:
+            raise error
+        return act(folder, *arguments)
 
-    plain = hash_with()
-    free = [
-        "gan.workers=2", "gan.min_workers=1", "classifier.workers=2", "data.loader=stream", "data.executor=ray_data",
-        "data.resident_limit=0.5", "compare.seeds=9", "compare.worthwhile=0.02", "augment.allow_copies=true",
-    ]  # fmt: skip
-    for setting in free:
-        assert hash_with(setting) == plain, setting
-    for setting in ("gan.steps=7", "classifier.steps=9", "augment.ratio=0.25", "seed=7"):
-        assert hash_with(setting) != plain, setting
-    assert hash_with(dataset="e" * 16) != plain
+    monkeypatch.setattr(Folder, denied, refuse)
+    readable = denied == "write_json"
+    assert count_looks(run, "images", [A], 5, 2, 1).candidates == 1 + readable
+    assert look(run, [A]).candidates == 1 + readable
+    assert look(run, [C]).candidates == 2 + readable
+
+
+def test_books_are_as_open_as_their_folder(run: Run, tmp_path: Path) -> None:
+    """In a folder that several users put experiments in, each of them may write to the books."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs").chmod(0o1777)
+    umask = os.umask(0o077)
+    try:
+        look(run, [A])
+    finally:
+        os.umask(umask)
+    books = tmp_path / "runs" / ".ganaug" / "compared"
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (books.parent, books, books / "images")] == [0o1777] * 3
+
+
+def test_sizes_are_questions_of_their_own(run: Run) -> None:
+    """The experiments at other numbers of training images do not count as rivals of each other."""
+    run.root.create().write_bytes("job.yaml", b"")
+    assert [look(Run(run.root / "sizes" / n), [candidate]) for n, candidate in (("4", A), ("12", B))] == [(1, 1)] * 2

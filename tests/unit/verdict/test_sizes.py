@@ -77,6 +77,19 @@ def test_gain_beyond_curve_is_bounded(folder: Folder) -> None:
     assert "more than 20" in found["sentence"]
 
 
+@pytest.mark.parametrize(("repeats", "has_interval"), [(1, False), (2, False), (3, True)])
+def test_worth_needs_three_repeats(folder: Folder, repeats: int, has_interval: bool) -> None:
+    """Two repeats give no interval of what images are worth, as they give none of the gain, and that is said."""
+    found = build_curve(
+        {
+            10: verdict(folder, [0.50, 0.51, 0.53][:repeats], [0.55, 0.58, 0.56][:repeats]),
+            20: verdict(folder, [0.60, 0.61, 0.63][:repeats], [0.65, 0.68, 0.66][:repeats]),
+        }
+    )
+    assert [point["worth"]["ci95"] is not None for point in found["points"]] == [has_interval] * 2
+    assert ("Not enough repeats for intervals" in found["sentence"]) != has_interval
+
+
 def test_each_size_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every number of training images is an experiment of its own, and none runs twice."""
     made: list[tuple[str, int | None]] = []
