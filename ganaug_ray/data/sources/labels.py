@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -89,6 +90,7 @@ class FileLabels:
         self.remarks += folder_labels.describe_bare_tests()
         masks = find_masks(unlabelled)
         self.remarks += describe_masks(masks)
+        self.remarks += _describe_mask_classes(unlabelled, lambda path: folder_labels.find_label(splits.rewrite(path)))
         mask_labels = label_masks(masks)
 
         def find(path: str) -> Label:
@@ -106,6 +108,23 @@ class FileLabels:
         asides = _list_asides(images, masks)
         self.remarks += describe_masks(asides)
         return lambda path: asides.get(path) or find(path)
+
+
+def _describe_mask_classes(images: Sequence[str], find: FindLabel) -> list[str]:
+    """Say which classes are called as masks are, and all their files as images beside them."""
+    twins = {mask: image for mask, image in find_masks_in_folders(images).items() if find(mask).name is not None}
+    if not twins:
+        return []
+    counts = Counter(find(path).name for path in images)
+    mask_counts = Counter(find(mask).name for mask in twins)
+    sentences = []
+    for name in sorted(name for name, n in mask_counts.items() if name and n == counts[name]):
+        mask = min(mask for mask in twins if find(mask).name == name)
+        sentences.append(
+            f"{name} is taken for a class, though all its files are called as images beside it, such as {mask} and "
+            f"{twins[mask]}; if they are masks of these, move the folder out"
+        )
+    return sentences
 
 
 def _list_asides(images: Sequence[str], masks: Mapping[str, str]) -> dict[str, Label]:

@@ -30,11 +30,15 @@ REDUCED_SUFFIXES = (".ovr", ".msk", ".thm")  # smaller copies and masks of the i
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 OTHER_SUFFIX = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9_-]{0,11}$")  # a number at the end of a name is none
 AWKWARD = re.compile(r"[^!-\[\]-~]|//|(^|/)\.(/|$)")  # what may have to be changed in a path: a space, an umlaut, a \
-HIDDEN = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|__MACOSX)(?:[/\\]|$))")
+HIDDEN = re.compile(
+    r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|Icon\r|__MACOSX"
+    r"|@eaDir|#recycle|@Recycle|\$RECYCLE\.BIN|System Volume Information|lost\+found)(?:[/\\]|$))"
+)
 # Hidden folders of programs that never hold images that are meant.
 PROGRAM_FOLDERS = frozenset((
     "__MACOSX", ".git", ".svn", ".hg", ".dvc", ".idea", ".vscode", ".Trashes", ".Spotlight-V100", ".fseventsd",
     ".TemporaryItems", ".DocumentRevisions-V100",
+    "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found",
 ))  # fmt: skip
 SPLIT_NAMES = re.compile(  # of Kaggle's two tests one is for validation
     r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation|ate)?)?|dev|eval(uation)?|public[ _-]?test|)"

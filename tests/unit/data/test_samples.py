@@ -249,7 +249,7 @@ def alternate(grey: np.ndarray) -> bytes:
 def test_unknowable_scale_names_the_setting(tmp_path: Path, write: object, words: str, fitting: list[float]) -> None:
     """A scale that cannot be known is refused in a sentence that names the setting, and works once it is set."""
     source = pictures(tmp_path / "wide", write)
-    with pytest.raises(UserError, match=f"data.source .*{words}.*; set data.value_range: \\[low, high\\]"):
+    with pytest.raises(UserError, match=f"data.source .*{words}.*[;,] set data.value_range: \\[low, high\\]"):
         scan.survey_without_storing(DataConfig(source=[source]))
     config = DataConfig(source=[source], value_range=fitting)
     found, pixels = survey_pixels(config, Folder.from_uri(tmp_path / "staged"))
