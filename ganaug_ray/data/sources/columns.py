@@ -148,8 +148,10 @@ class Columns:
             ones = read_one_hot(self.labels, cells)
             if ones is None:
                 pairs = zip(self.labels, cells, strict=True)
-                name, cell = next(pair for pair in pairs if read_one_hot(pair[:1], pair[1:]) is None)
-                raise ValueError(f"found {cell!r:.40} in {name:.40}, expected a 1 for the class and a 0 for all others")
+                column, cell = next(pair for pair in pairs if read_one_hot(pair[:1], pair[1:]) is None)
+                raise ValueError(
+                    f"found {cell!r:.40} in {column:.40}, expected a 1 for the class and a 0 for all others"
+                )
             return ones
         try:
             name = make_class_name(cells[0]) if self.has_named_classes else read_label_cell(cells[0])

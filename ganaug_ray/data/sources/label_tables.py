@@ -25,7 +25,7 @@ from ganaug_ray.data.sources.columns import (
     has_usual_columns,
     refuse_equal_names,
 )
-from ganaug_ray.data.sources.paths import is_image_name, normalize_path, strip_query
+from ganaug_ray.data.sources.paths import is_image_name, read_path_cell, strip_query
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
 from ganaug_ray.data.sources.remedies import find_other_content, find_source_remedy
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
@@ -137,8 +137,10 @@ def _find_encoding(content: bytes) -> str:
     """Return UTF-8, or UTF-16 where a mark says so, or zeros beside the first characters."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
-    zeros = [at for at, byte in enumerate(content[:8]) if byte == 0]
-    return {(1, 3, 5, 7): "utf-16-le", (0, 2, 4, 6): "utf-16-be"}.get(tuple(zeros), "utf-8-sig")
+    zeros = tuple(at for at, byte in enumerate(content[:8]) if byte == 0)
+    if zeros == (1, 3, 5, 7):
+        return "utf-16-le"
+    return "utf-16-be" if zeros == (0, 2, 4, 6) else "utf-8-sig"
 
 
 def _refuse_coco(text: str, path: str) -> None:
@@ -288,7 +290,7 @@ def _read_row(columns: Columns, row: Row, path: str, line: int) -> TableRow:
     cell = row[columns.image]
     if isinstance(cell, dict):  # as Hugging Face's library writes a file's path
         cell = cell.get("path")
-    image = normalize_path(cell) if isinstance(cell, str) else ""
+    image = read_path_cell(cell)
     label = columns.read_label(row, where)
     if SURPLUS in row:
         label = Label(None, (NO_CLASS, f"{where}: more cells than columns; one with a separator in it needs quotes"))

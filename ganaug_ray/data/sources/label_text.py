@@ -18,6 +18,7 @@ MISSING_VALUES = frozenset((
     "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "-NaN", "-nan", "n/a", "nan", "null", "NAN",
 ))  # fmt: skip
 
+_HALVES = re.compile("[\ud800-\udfff]")  # of characters, as JSON may hold, and nothing can write
 _ONES = ("1", "true", "yes")  # in a column for each class
 _ZEROS = ("0", "false", "no")
 # Characters that nobody sees: classes that differ in one alone would look the same. Joiners shape the letters of some
@@ -125,6 +126,7 @@ def _clean_text(text: str) -> str | None:
 
 def _unify_text(text: str) -> str:
     """Return a text in one form of Unicode, without what is not seen."""
+    text = _HALVES.sub("\N{REPLACEMENT CHARACTER}", text)
     return _INVISIBLE.sub("", unicodedata.normalize("NFC", repair_encoding(text))).strip()
 
 

@@ -224,7 +224,14 @@ def _read_listed(source: str, rows: Sequence[TableRow]) -> Iterator[RawImage]:
             assert row.label.objection is not None
             yield make_image(f"{name}#{row.line}", row.label, UnreadableError("no image", row.label.objection[1]))
         else:
-            yield make_image(row.image, row.label, read_listed_file(folder, row.image, f"{name} line {row.line}"))
+            content = read_listed_file(folder, row.image, f"{name} line {row.line}")
+            if (
+                isinstance(content, UnreadableError)
+                and row.label.objection
+                and row.label.objection[0] == LABEL_CONFLICT
+            ):
+                content = UnreadableError(*row.label.objection)  # as where several files fit its path
+            yield make_image(row.image, row.label, content)
 
 
 def read_listed_file(folder: Folder, path: str, row: str) -> bytes | UnreadableError:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ganaug_ray.config import DataConfig, LabelFrom
 from ganaug_ray.data.ingest.scan import Survey, survey_without_storing
 from ganaug_ray.errors import UserError
-from tests.helpers.labelled import lay_out, read_labels
+from tests.helpers.labelled import lay_out, png, read_labels
 
 NAMES = [f"{number}.png" for number in range(24)]
 TABLE = "image,label\n" + "".join(f"{name},{'cat' if n % 2 else 'dog'}\n" for n, name in enumerate(NAMES))
@@ -115,10 +119,67 @@ def test_strange_metadata_table_is_the_cause(tmp_path: Path) -> None:
     assert survey(source).classes == ["cat", "dog"]
 
 
-def test_masks_of_another_folder_are_told(tmp_path: Path) -> None:
-    """A folder masks beside classes is one, and a remark says that its files are called as images of others."""
-    names = [f"{n}.png" for n in range(12)]
-    paths = [f"{folder}/{name}" for folder in ("cats", "masks") for name in names]
+@pytest.mark.parametrize("folder", ["masks", "thumbs"])
+def test_copies_in_another_folder_are_told(folder: str, tmp_path: Path) -> None:
+    """A folder of masks or copies beside classes is one, and a remark says that its files are called as others."""
+    paths = [f"{name}/{n}.png" for name in ("cats", folder) for n in range(12)]
     found = survey(lay_out(tmp_path, *paths, *(f"dogs/dog{n}.png" for n in range(12))))
-    assert found.classes == ["cats", "dogs", "masks"]
-    assert any(remark.startswith("masks is taken for a class, though all its files") for remark in found.remarks)
+    assert found.classes == ["cats", "dogs", folder]
+    assert any(remark.startswith(f"{folder} is taken for a class, though all its files") for remark in found.remarks)
+
+
+@pytest.mark.parametrize("path", ["a\\u0000b.png", "\\ud800.png"])
+def test_paths_that_no_file_has_are_rejected(path: str, tmp_path: Path) -> None:
+    """A path with a zero or half a character is that of no file; the others are read."""
+    lay_out(tmp_path, *NAMES)
+    rows = "".join(f'{{"image": "{name}", "label": "{n % 2}"}}\n' for n, name in enumerate(NAMES))
+    (tmp_path / "t.jsonl").write_text(f'{rows}{{"image": "{path}", "label": "0"}}\n')
+    found = survey(tmp_path / "t.jsonl")
+    assert len(found.usable) == 24
+    assert found.rejected["detail"].to_pylist() == ["there is no such file; t.jsonl line 25 names it"]
+
+
+def test_half_a_character_in_a_label_is_shown(tmp_path: Path) -> None:
+    """Half a character, as some programs cut texts, is replaced, and stops no run."""
+    lay_out(tmp_path, *NAMES)
+    labels = ["cat\ud83d", "dog"]
+    rows = (json.dumps({"image": name, "label": labels[n % 2]}) + "\n" for n, name in enumerate(NAMES))
+    (tmp_path / "t.jsonl").write_text("".join(rows))
+    assert survey(tmp_path / "t.jsonl").classes == ["cat\N{REPLACEMENT CHARACTER}", "dog"]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_numbers_are_names_of_files(kind: str, tmp_path: Path) -> None:
+    """A column of whole numbers means the files that are called so, as in a table of text."""
+    lay_out(tmp_path, *NAMES)
+    rows = {"id": list(range(24)), "label": ["dog", "cat"] * 12}
+    if kind == "parquet":
+        pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    else:
+        lines = (json.dumps({"id": number, "label": label}) for number, label in zip(*rows.values(), strict=True))
+        (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    found = survey(tmp_path / f"t.{kind}")
+    assert len(found.usable) == 24
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_path_of_several_files_is_no_missing_one(kind: str, tmp_path: Path) -> None:
+    """Where a path fits several files and none as it is written, the reason names these."""
+    lay_out(tmp_path, *NAMES, "a/x.png", "b/x.png")
+    rows = {"image": [*NAMES, "x.png"], "label": ["dog", "cat"] * 12 + ["cat"]}
+    if kind == "parquet":
+        pq.write_table(pa.table(rows), tmp_path / "t.parquet")
+    else:
+        (tmp_path / "t.csv").write_text(f"{TABLE}x.png,cat\n")
+    (rejected,) = survey(tmp_path / f"t.{kind}").rejected.to_pylist()
+    assert rejected["reason"] == "label conflict"
+    assert rejected["detail"].endswith("fits a/x.png and b/x.png")
+
+
+def test_text_of_parquet_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    """Texts in another encoding, as old programs write them, are shown and refused."""
+    ends = np.arange(0, 25 * 2, 2, dtype=np.int32)
+    labels = pa.Array.from_buffers(pa.string(), 24, [None, pa.py_buffer(ends), pa.py_buffer(b"a\xffok" * 12)])
+    pq.write_table(pa.table({"image": [png(n) for n in range(24)], "label": labels}), tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"holds text that is no UTF-8, such as b'a\\xff'; write it anew"):
+        survey(tmp_path / "t.parquet")
