@@ -7,8 +7,9 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 
-from PIL import Image, ImageChops
+from PIL import ExifTags, Image, ImageChops
 
 from ganaug_ray.data.image_formats import find_format
 
@@ -30,6 +31,7 @@ _JPEG_END = b"\xff\xd9"
 # Bits in the place of those that are missing: all kinds of them, and no marker.
 _JPEG_FILLER = random.Random(0).randbytes(4096).replace(b"\xff", b"\xfe")
 _JPEG_COEFFICIENTS = 64  # of a block
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)([1-8])")
 _MISSING_PIXEL = {127, 128}  # what a decoder makes of each channel of one; inverted it is the lower value
 
 
@@ -45,8 +47,18 @@ def list_repairs(content: bytes) -> Iterator[tuple[bytes, str]]:
             yield whole, "end mark missing"
 
 
-def find_exif(content: bytes) -> bytes | None:
-    """Find the EXIF data of a file, undamaged or not."""
+def find_orientation(content: bytes) -> int | None:
+    """Find how a file says that its image is to be turned, in EXIF or else in XMP data, undamaged or not."""
+    metadata = Image.Exif()
+    with suppress(Exception):  # Pillow's parser raises many kinds on damaged metadata
+        metadata.load(_find_exif(content) or b"")
+        if orientation := metadata.get(ExifTags.Base.Orientation):
+            return int(orientation)
+    match = _XMP_ORIENTATION.search(content)
+    return int(match[1]) if match else None
+
+
+def _find_exif(content: bytes) -> bytes | None:
     kind = find_format(content)
     if kind == "JPEG":
         segments = (segment for marker, segment in _list_jpeg_segments(content) if marker == 0xE1)

@@ -13,23 +13,30 @@ if features.check("avif"):
     READABLE_FORMATS.append("AVIF")
 
 _READABLE_SIGNATURES = {
-    "JPEG": rb"\xff\xd8\xff",
+    "JPEG": rb"\xff\xd8\xff(?!\xf7)",
     "PNG": rb"\x89PNG(?!\r\n\x1a\n.{4}CgBI)",
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
-    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "TIFF": rb"II[*+]\0|MM\0\*",
     "WEBP": rb"RIFF.{4}WEBP",
-    "PPM": rb"P[1-6fF]\s+(#[^\n]*\n\s*)*\d",
+    "PPM": rb"P[1-6f]\s+(#[^\n]*\n\s*)*\d",
     "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ",
     "AVIF": rb".{4}ftyp(avi[fs]|m[is]f1.{4}(.{4}){0,15}avi[fs])",  # or as one of the brands after the first
 }
 _OTHER_SIGNATURES = {
     "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
     "PNG as Apple's Xcode writes for iOS": rb"\x89PNG\r\n\x1a\n.{4}CgBI",
+    "BigTIFF in big-endian order": rb"MM\0\+",
+    "JPEG-LS": rb"\xff\xd8\xff\xf7",
+    "JPEG XR": rb"II\xbc[\0\x01]",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
     "Photoshop": rb"8BPS\0",
     "GIMP": rb"gimp xcf",
     "PAM": rb"P7\n",
+    "PFM with colours": rb"PF\s",
+    "Sun raster": rb"\x59\xa6\x6a\x95",
+    "ICNS": rb"icns",
+    "XBM": rb"#define \w+_width",
     "QOI": rb"qoif",
     "PCX": rb"\x0a[\0-\x05]\x01[\x01\x02\x04\x08]",
     "SGI": rb"\x01\xda[\0\x01][\x01\x02]\0[\x01-\x03]",
@@ -48,6 +55,7 @@ _OTHER_SIGNATURES = {
     "DDS": rb"DDS \x7c",
     "ICO": rb"\x00\x00\x01\x00[\x01-\x10]\x00",
     "FITS": rb"SIMPLE  =",
+    "NRRD": rb"NRRD000",
     "DICOM": rb".{128}DICM",
 }
 _DOCUMENT_SIGNATURES = {

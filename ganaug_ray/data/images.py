@@ -8,17 +8,17 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile
 
 from ganaug_ray.core.records import ValueRange
-from ganaug_ray.data import file_repair, image_formats, jpeg2000, tiff_tags
+from ganaug_ray.data import file_repair, image_formats, jpeg2000
 from ganaug_ray.data.losses import GREY_MODES, VOID_ALPHA, divide_by_alpha, has_void_alpha, list_losses
-from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band, read_samples
+from ganaug_ray.data.sample_readers import has_unnamed_fourth_band, read_samples
+from ganaug_ray.data.samples import Samples
+from ganaug_ray.data.undecoded_files import explain_undecoded, explain_unopened
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
 
 __all__ = ["UnreadableError"]
 
 Resize = Literal["crop", "pad", "stretch"]
 
-COPIED_AS_TEXT = "copied as text"  # reasons of rejection
-TEXT_BEFORE_IMAGE = "text before the image"
 NOTE_SEPARATOR = "; "  # of several notes in a column of a table
 MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
 _PNG_BIT_DEPTH_AT = 24  # of the file's bytes, in its first chunk
@@ -94,7 +94,7 @@ def decode(
             raise
     for repaired, note in file_repair.list_repairs(content):
         try:
-            decoded = _decode_file(repaired, min_side, max_pixels, value_range, file_repair.find_exif(content))
+            decoded = _decode_file(repaired, min_side, max_pixels, value_range, file_repair.find_orientation(content))
         except UnreadableError:
             continue
         return replace(decoded, notes=(note, *decoded.notes))
@@ -102,7 +102,7 @@ def decode(
 
 
 def _decode_file(
-    content: bytes, min_side: int, max_pixels: int, value_range: ValueRange | None, exif: bytes | None = None
+    content: bytes, min_side: int, max_pixels: int, value_range: ValueRange | None, orientation: int | None = None
 ) -> DecodedImage:
     image = _open_image(content)
     _scale_transparent_value(image, content)
@@ -118,7 +118,7 @@ def _decode_file(
         samples = read_samples(image, content)
         if kind in ("JPEG", "MPO") and file_repair.lacks_pixels(content, image, side):
             raise UnreadableError("truncated or damaged", "its pixels break off before its end mark")
-        orientation = _read_orientation(image, exif)
+        orientation = orientation or _read_orientation(image)
         is_void = has_void_alpha(image)
         notes = [VOID_ALPHA] if is_void else list(list_losses(image, samples))
         if samples is None:
@@ -133,7 +133,7 @@ def _decode_file(
     except UnreadableError:
         raise
     except Exception as error:
-        raise UnreadableError("truncated or damaged", str(error)) from None
+        raise explain_undecoded(content, kind, error) from None
     if orientation in _TURNS:
         upright = upright.transpose(_TURNS[orientation])
     if orientation >= 5:
@@ -152,22 +152,7 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
         raise UnreadableError("too large", f"more than {MAX_PIXELS} pixels") from None
     except Exception:  # Pillow's plugins raise many kinds on hostile bytes
         pass
-    if damage := image_formats.find_text_damage(content):
-        raise UnreadableError(COPIED_AS_TEXT, f"{damage}; copy it once more, as it is")
-    if kind is not None:
-        reason = f"{kind}: {_ask_decoder(content, kind)}"
-        if kind == "TIFF" and (description := tiff_tags.describe_tiff(content)):
-            reason += f" ({description})"
-        raise UnreadableError("cannot be decoded", reason)
-    if pointer := image_formats.find_pointer(content):
-        raise UnreadableError(
-            f"{pointer} pointer", "stands for a file that was not fetched; fetch it in its repository"
-        )
-    if behind := image_formats.find_image_behind_text(content):
-        name, at = behind
-        detail = f"a {name} image begins at byte {at}, behind {content[: min(at, 16)]!r}; remove what is before it"
-        raise UnreadableError(TEXT_BEFORE_IMAGE, detail)
-    raise UnreadableError("not an image", image_formats.explain_wrapping(content) or f"begins with {content[:16]!r}")
+    raise explain_unopened(content, kind)
 
 
 def _scale_transparent_value(image: Image.Image, content: bytes) -> None:
@@ -178,28 +163,10 @@ def _scale_transparent_value(image: Image.Image, content: bytes) -> None:
         image.info["transparency"] = transparent * 255 // (2**bits - 1)
 
 
-def _ask_decoder(content: bytes, kind: str) -> str:
-    """Return why a decoder refuses a file, which Image.open does not say."""
+def _read_orientation(image: Image.Image) -> int:
+    """Read how a loaded image is to be turned; 1, upright, where its metadata do not say or are damaged."""
     try:
-        Image.OPEN[kind][0](io.BytesIO(content), "")
-    except Exception as error:
-        return str(error) or type(error).__name__
-    return "is of a kind that cannot be decoded"
-
-
-def _read_orientation(image: Image.Image, exif: bytes | None) -> int:
-    """Read how a loaded image is to be turned; 1, upright, where its metadata do not say or are damaged.
-
-    Args:
-        image: loaded.
-        exif: metadata that were taken out of the file, since it could not be decoded with all that it had.
-    """
-    try:
-        metadata = image.getexif()
-        if exif:
-            metadata = Image.Exif()
-            metadata.load(exif)
-        orientation = metadata.get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow's parsers raise many kinds on damaged metadata
         return 1
     return orientation if orientation in _TURNS else 1

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band
+from ganaug_ray.data.sample_readers import has_unnamed_fourth_band
+from ganaug_ray.data.samples import Samples
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 _USED_BANDS = {"P": 1, "PA": 1, "CMYK": 4} | dict.fromkeys(GREY_MODES, 1)  # 3 in all other modes

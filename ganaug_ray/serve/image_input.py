@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ganaug_ray.core.records import ModelSpec
-from ganaug_ray.data import images
+from ganaug_ray.data import images, undecoded_files
 from ganaug_ray.data.samples import UNKNOWN_RANGE, advise_sender
 from ganaug_ray.serve import body_kinds
 from ganaug_ray.serve.live_model import ModelVersion
@@ -93,9 +93,9 @@ def _explain_refusal(error: images.UnreadableError, content: bytes, model: Model
         return body_kinds.HOW_TO_SEND
     if error.reason == "not an image":
         return body_kinds.explain_content(content)
-    if error.reason == images.COPIED_AS_TEXT and not body_kinds.has_lost_line_ends(content):
+    if error.reason == undecoded_files.COPIED_AS_TEXT and not body_kinds.has_lost_line_ends(content):
         return f"{error.detail.partition(';')[0]}; {body_kinds.HOW_TO_SEND}"
-    if error.reason == images.TEXT_BEFORE_IMAGE:
+    if error.reason == undecoded_files.TEXT_BEFORE_IMAGE:
         return body_kinds.explain_content(content) or error.detail
     if error.reason != "too large" and body_kinds.has_lost_line_ends(content):
         return "its line ends are missing, as after curl -d; send it with curl --data-binary @cat.jpg"
@@ -107,5 +107,5 @@ _STATUS_BY_REASON = {
     "empty": 400,
     "not an image": 415,
     "unsupported format": 415,
-    images.TEXT_BEFORE_IMAGE: 415,
+    undecoded_files.TEXT_BEFORE_IMAGE: 415,
 }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, SIDECAR
+from ganaug_ray.data.sources.raw import HIDDEN, LABEL_CONFLICT, NO_CLASS, SIDECAR
 from ganaug_ray.data.sources.remedies import find_archive_remedy, find_content_remedy
 from ganaug_ray.errors import UserError
 
@@ -107,8 +107,10 @@ def describe_leaks(rejected: pa.Table) -> str:
     return f" ({leaks} were left out as copies of images in another split)" if leaks else ""
 
 
-def refuse_single_class(where: str, usable: pa.Table, rejected: pa.Table) -> None:
-    """Raise an error if all images have one class.
+def refuse_single_class(
+    where: str, usable: pa.Table, rejected: pa.Table, passed_over: Mapping[str, int] | None = None
+) -> None:
+    """Raise an error if all images have one class; the arguments are those of ``refuse_many_rejects``.
 
     Raises:
         UserError: so it is.
@@ -116,6 +118,8 @@ def refuse_single_class(where: str, usable: pa.Table, rejected: pa.Table) -> Non
     classes = pc.unique(usable["label"]).to_pylist()
     if len(classes) == 1:
         cause = _find_label_cause(rejected)
+        if hidden := (passed_over or {}).get(HIDDEN, 0):
+            cause = f"{hidden} × {HIDDEN}, passed over; rename one that is a class, without the dot in front"
         raise UserError(
             f"{where}: a single class {classes[0]!r} was found; expected one folder of images "
             f"for each of two or more classes{'; ' if cause else ''}{cause}"

@@ -16,6 +16,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import (
     audit,
     exact_duplicates,
+    extended_splits,
     given_splits,
     imbalance,
     near_duplicates,
@@ -163,7 +164,7 @@ def _scan_source(
     audited = replace(audited, images=rejected)  # all rows of millions of images are held once
     name = source_audit.name_source(config)
     refusals.refuse_many_rejects(name, config.max_rejected, usable, rejected, audited.passed_over, audited.sidecar)
-    refusals.refuse_single_class(name, usable, rejected)
+    refusals.refuse_single_class(name, usable, rejected, audited.passed_over)
     staged_rows = usable.select(["file", "rank"])
     duplicate_groups = near_duplicates.find_groups(
         usable["hash"].to_numpy(), lambda rows: shard_writer.read_thumbnails(staged, staged_rows.take(rows)), executor
@@ -242,12 +243,12 @@ def _assign_splits(config: DataConfig, scanned: _ScannedSource | Survey) -> pa.A
     for group in scanned.duplicate_groups:
         group_leaders[group] = group[0]
     if config.split.given:
-        places = _find_indices(usable["given"], split.PLACES)
+        places = extended_splits.find_indices(usable["given"], split.PLACES)
     elif config.extends:
-        places = _read_old_places(config.extends, usable["id"])
+        places = extended_splits.read_old_places(config.extends, usable["id"])
     else:
         places = np.full(len(usable), split.UNASSIGNED, np.int8)
-    labels = _find_indices(usable["label"], classes)
+    labels = extended_splits.find_indices(usable["label"], classes)
     rows = split.SplitRows(
         classes, labels, split.hash_ids(usable["id"], config.split), group_leaders, places.astype(np.int8)
     )
@@ -296,18 +297,3 @@ def _assign_all_splits(config: DataConfig, scanned: _ScannedSource | Survey, spl
     for fold in range(splits):
         of_fold = config.split.model_copy(update={"fold": fold, "folds": splits})
         _assign_splits(config.model_copy(update={"split": of_fold}), scanned)
-
-
-def _find_indices(texts: pa.ChunkedArray, known_texts: Sequence[str]) -> np.ndarray:
-    """Position of each text among others that have it, int32 [N]."""
-    return pc.index_in(texts, pa.array(known_texts, pa.string())).to_numpy()
-
-
-def _read_old_places(dataset: str, ids: pa.ChunkedArray) -> np.ndarray:
-    """Where an earlier data set has each image, see split.SplitRows."""
-    try:
-        table = Folder.from_uri(dataset).read_table("split.parquet", ["id", "split"])
-    except (OSError, pa.ArrowException):
-        raise UserError(f"data.extends {dataset}: no finished dataset folder (split.parquet) there") from None
-    rows = pc.fill_null(pc.index_in(ids, table["id"].combine_chunks()), -1).to_numpy()
-    return np.where(rows < 0, split.UNASSIGNED, _find_indices(table["split"], split.PLACES)[rows])

@@ -57,7 +57,10 @@ def infer_range(records: pa.Table, where: str) -> ValueRange | None:
         return None
     kinds = {np.dtype(dtype).kind == "f" for dtype in pc.unique(wide["dtype"]).to_pylist()}
     if len(kinds) > 1:
-        raise UserError(f"{where}: some images have floats and others integers of more than 8 bits; {REMEDY}")
+        raise UserError(
+            f"{where}: some images have floats and others integers of more than 8 bits; bring all to one of the two, "
+            f"or, if they have one scale, {REMEDY}"
+        )
     lows = wide["low"].to_numpy()
     highs = wide["high"].to_numpy()
     kind = "float" if kinds == {True} else "integer"

@@ -1,9 +1,20 @@
-"""Says why a file with the name of an archive is none: empty, cut off, or a page that was saved in its place."""
+"""Says why a file with the name of an archive is none: empty, cut off, of another kind, or a page that was saved."""
+
+import re
 
 from ganaug_ray.core.storage import Folder
 
 START_BYTES = 512  # of a file, which tell what it is
 COPY_AGAIN = "download or copy it again"
+REPACK = "unpack it, or pack it as .zip or .tar.gz"
+ZIP = re.compile(rb"PK(\x03\x04|\x05\x06)")
+OTHER_KINDS = {
+    "is compressed by bzip2": rb"BZh[1-9]",
+    "is compressed by xz": rb"\xfd7zXZ\0",
+    "is compressed by zstd": rb"\x28\xb5\x2f\xfd",
+    "is a 7z archive": rb"7z\xbc\xaf\x27\x1c",
+    "is a RAR archive": rb"Rar!",
+}
 
 
 def explain_damage(folder: Folder, name: str) -> str | None:
@@ -17,6 +28,16 @@ def explain_damage(folder: Folder, name: str) -> str | None:
         return f"it is empty; {COPY_AGAIN}"
     if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
         return f"it is HTML or XML, such as a page that asks to log in; {COPY_AGAIN}"
-    if start[:4] == b"PK\3\4":
+    is_called_zip = name.lower().endswith(".zip")
+    if ZIP.match(start) and not is_called_zip:
+        return "it is a zip archive; name it .zip"
+    if start[:4] == b"PK\5\6":
+        return "it holds no files"
+    if ZIP.match(start):
         return f"it breaks off before the list of its files, at its end; {COPY_AGAIN}"
+    if is_called_zip and (start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar"):
+        return "it is a tar archive, or gzip data; name it .tar or .tar.gz"
+    for kind, signature in OTHER_KINDS.items():
+        if re.match(signature, start):
+            return f"it {kind}; {REPACK}"
     return None

@@ -14,7 +14,7 @@ from ganaug_ray.data.sources.label_text import (
     read_label_cell,
     read_one_hot,
 )
-from ganaug_ray.data.sources.paths import name_split
+from ganaug_ray.data.sources.paths import is_image_name, name_split
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
 from ganaug_ray.data.sources.split_columns import (
     choose_split_column,
@@ -29,7 +29,7 @@ from ganaug_ray.errors import UserError
 IMAGE_NAMES = [
     "image", "img", "images", "image_path", "img_path", "image_file", "image_name",
     "img_name", "file_name", "filename", "file", "filepath", "file_path", "path", "image_id", "img_id",
-    "image_bytes", "bytes", "id", "name", "image_uri", "image_url", "img_url", "url",
+    "filepaths", "filenames", "fname", "image_bytes", "bytes", "id", "name", "image_uri", "image_url", "img_url", "url",
 ]  # fmt: skip
 ENCODED_NAMES = ["content", "jpg", "jpeg", "png", "webp", "img_bytes", "image_data", "image_content", "data"]
 LABEL_NAMES = [
@@ -40,7 +40,8 @@ LABEL_NAMES = [
 NO_CLASS_KEYS = frozenset((
     "id", "imageid", "index", "weight", "weights", "sampleweight", "classweight", "width", "height",
 ))  # fmt: skip
-MAX_NAMED = 4  # columns
+MAX_NAMED = 4  # columns that are taken for classes
+MAX_LISTED = 20  # of a table that has not those that are expected
 ROW_NUMBERS = re.compile(r"(Unnamed: \d+)?")  # as pandas calls a column without a name, which it writes for them
 
 
@@ -126,7 +127,8 @@ class Columns:
         try:
             names = self._read_names(row)
         except ValueError as error:
-            raise UserError(f"{where}: {error}; name other columns with data.columns: {{label: ...}}") from None
+            write = "write these, or " if len(self.labels) > 1 else ""
+            raise UserError(f"{where}: {error}; {write}name other columns with data.columns: {{label: ...}}") from None
         split = name_split(self.read_split(row[self.split])) if self.split else None
         if len(names) > 1:
             return Label(None, (LABEL_CONFLICT, f"{where}: has {len(names)} classes, {', '.join(names)}"), split)
@@ -145,7 +147,11 @@ class Columns:
         if len(cells) > 1:
             ones = read_one_hot(self.labels, cells)
             if ones is None:
-                raise ValueError(f"found {cells!r:.60} in {', '.join(self.labels):.60}, expected a 1 for the class")
+                pairs = zip(self.labels, cells, strict=True)
+                column, cell = next(pair for pair in pairs if read_one_hot(pair[:1], pair[1:]) is None)
+                raise ValueError(
+                    f"found {cell!r:.40} in {column:.40}, expected a 1 for the class and a 0 for all others"
+                )
             return ones
         try:
             name = make_class_name(cells[0]) if self.has_named_classes else read_label_cell(cells[0])
@@ -190,7 +196,7 @@ def choose_columns(
     split = choose_split_column(names, unused, sample)
     if not with_labels:
         if image is None:
-            raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected one called image")
+            raise UserError(f"{table}: {_describe_columns(names)}; expected one called image")
         return Columns(image, (), split, other_image=other_image)
     labels = [_choose_named(label, by_exact_name) for label in setting.label or ()]
     label_names = [name for name in LABEL_NAMES if by_key.get(make_key(name)) != image]
@@ -205,7 +211,7 @@ def choose_columns(
         expected = "image and label, or data.columns: {image: ..., label: ...} to name others"
         if setting.image or setting.label:
             expected = f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
-        raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected {expected}")
+        raise UserError(f"{table}: {_describe_columns(names)}; expected {expected}")
     other_labels = [by_key[key] for key in map(make_key, LABEL_NAMES) if key in by_key]
     other_labels = [name for name in other_labels if name not in (image, *chosen)]
     if setting.label:
@@ -222,6 +228,16 @@ def choose_columns(
         is_split_guess=split is not None and not is_usual_split(split),
         unread_flags=flags if split is None else (),
     )
+
+
+def _describe_columns(names: Sequence[str]) -> str:
+    """Say which columns a table has, and the likely cause where an image is among their names."""
+    if not names:
+        return "found no columns"
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    image = next(filter(is_image_name, names), None)
+    cause = f"; {image:.100} seems to be an image: each has a row of its own, below one of names" if image else ""
+    return f"found the columns {', '.join(names[:MAX_LISTED])}{more}{cause}"
 
 
 def refuse_equal_names(columns: Columns, names: Sequence[str], table: str) -> None:

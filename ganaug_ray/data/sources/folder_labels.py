@@ -247,7 +247,7 @@ def _describe_outer_folders(names: Mapping[str, set[str]]) -> list[str]:
     return [
         f"{' and '.join(inner[:MAX_NAMED])} lie in several folders, such as {' and '.join(outer[:MAX_NAMED])}, and "
         "are taken for classes; if the outer folders are the classes, list the labels in a table "
-        "(data.label_from: {csv: …})"
+        "(data.label_from: {csv: …}); if they are splits, name them train, val and test"
     ]
 
 

@@ -25,9 +25,9 @@ from ganaug_ray.data.sources.columns import (
     has_usual_columns,
     refuse_equal_names,
 )
-from ganaug_ray.data.sources.paths import is_image_name, normalize_path, strip_query
+from ganaug_ray.data.sources.paths import is_image_name, read_path_cell, strip_query
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
-from ganaug_ray.data.sources.remedies import find_source_remedy
+from ganaug_ray.data.sources.remedies import find_other_content, find_source_remedy
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
 from ganaug_ray.errors import UserError
 
@@ -119,16 +119,28 @@ def _open_lines(text: str, path: str, setting: ColumnsConfig) -> Reader:
 def _read_text(path: str) -> str:
     folder, name = open_file(path)
     content = folder.read_bytes(name)
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    remedy = find_source_remedy(strip_query(path))
+    if remedy is None and (other := find_other_content(content)):
+        raise UserError(f"{path}: is {other}")
     try:
-        text = content.decode(encoding)
+        text = content.decode(_find_encoding(content))
     except UnicodeDecodeError:
-        if remedy := find_source_remedy(strip_query(path)):
+        if remedy:
             raise UserError(f"{path}: is a file of a kind that is not read; {remedy}") from None
         cause = "is no UTF-8 text" if b"\0" in content else "is text in another encoding than UTF-8; save it as UTF-8"
         raise UserError(f"{path}: {cause}; expected a CSV file with the columns image and label") from None
     _refuse_coco(text, path)
     return text if "\n" in text else text.replace("\r", "\n")  # as old Macs, and Excel still, end lines
+
+
+def _find_encoding(content: bytes) -> str:
+    """Return UTF-8, or UTF-16 where a mark says so, or zeros beside the first characters."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    zeros = tuple(at for at, byte in enumerate(content[:8]) if byte == 0)
+    if zeros == (1, 3, 5, 7):
+        return "utf-16-le"
+    return "utf-16-be" if zeros == (0, 2, 4, 6) else "utf-8-sig"
 
 
 def _refuse_coco(text: str, path: str) -> None:
@@ -278,7 +290,7 @@ def _read_row(columns: Columns, row: Row, path: str, line: int) -> TableRow:
     cell = row[columns.image]
     if isinstance(cell, dict):  # as Hugging Face's library writes a file's path
         cell = cell.get("path")
-    image = normalize_path(cell) if isinstance(cell, str) else ""
+    image = read_path_cell(cell)
     label = columns.read_label(row, where)
     if SURPLUS in row:
         label = Label(None, (NO_CLASS, f"{where}: more cells than columns; one with a separator in it needs quotes"))

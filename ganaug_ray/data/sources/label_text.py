@@ -18,6 +18,9 @@ MISSING_VALUES = frozenset((
     "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "-NaN", "-nan", "n/a", "nan", "null", "NAN",
 ))  # fmt: skip
 
+_HALVES = re.compile("[\ud800-\udfff]")  # of characters, as JSON may hold, and nothing can write
+_ONES = ("1", "true", "yes")  # in a column for each class
+_ZEROS = ("0", "false", "no")
 # Characters that nobody sees: classes that differ in one alone would look the same. Joiners shape the letters of some
 # scripts, and emoji, and stay between them.
 _INVISIBLE = re.compile(
@@ -123,6 +126,7 @@ def _clean_text(text: str) -> str | None:
 
 def _unify_text(text: str) -> str:
     """Return a text in one form of Unicode, without what is not seen."""
+    text = _HALVES.sub("\N{REPLACEMENT CHARACTER}", text)
     return _INVISIBLE.sub("", unicodedata.normalize("NFC", repair_encoding(text))).strip()
 
 
@@ -131,13 +135,15 @@ def read_one_hot(names: Sequence[str], cells: Sequence[Any]) -> list[str] | None
 
     >>> read_one_hot(["cat", "dog"], ["NaN", "1.0"]), read_one_hot(["cat", "dog"], [0, 7])
     (['dog'], None)
+    >>> read_one_hot(["cat", "dog"], ["Yes", "no"])
+    ['cat']
     """
     ones = []
     for name, cell in zip(names, cells, strict=True):
         value = (read_label_cell(cell) or "0").lower()
-        if value not in ("0", "1", "true", "false"):
+        if value not in (*_ZEROS, *_ONES):
             return None
-        if value in ("1", "true"):
+        if value in _ONES:
             ones.append(name)
     return ones
 

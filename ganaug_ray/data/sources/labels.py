@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -11,8 +12,15 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.folder_labels import FolderLabels
+from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS
 from ganaug_ray.data.sources.label_text import make_path_class
-from ganaug_ray.data.sources.masks import describe_masks, find_masks, find_masks_in_folders, label_masks
+from ganaug_ray.data.sources.masks import (
+    SIDECAR_FOLDERS,
+    describe_masks,
+    find_masks,
+    find_masks_in_folders,
+    label_masks,
+)
 from ganaug_ray.data.sources.metadata_labels import METADATA_NAMES, MetadataLabels
 from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
@@ -89,6 +97,9 @@ class FileLabels:
         self.remarks += folder_labels.describe_bare_tests()
         masks = find_masks(unlabelled)
         self.remarks += describe_masks(masks)
+        self.remarks += _describe_copied_classes(
+            unlabelled, lambda path: folder_labels.find_label(splits.rewrite(path))
+        )
         mask_labels = label_masks(masks)
 
         def find(path: str) -> Label:
@@ -106,6 +117,24 @@ class FileLabels:
         asides = _list_asides(images, masks)
         self.remarks += describe_masks(asides)
         return lambda path: asides.get(path) or find(path)
+
+
+def _describe_copied_classes(images: Sequence[str], find: FindLabel) -> list[str]:
+    """Say which classes are called as folders of masks or of copies are, and all their files as images beside them."""
+    twins = find_masks_in_folders(images, SIDECAR_FOLDERS | IMAGE_FOLDERS)
+    twins = {copy: image for copy, image in twins.items() if find(copy).name not in (None, find(image).name)}
+    if not twins:
+        return []
+    counts = Counter(find(path).name for path in images)
+    copy_counts = Counter(find(copy).name for copy in twins)
+    sentences = []
+    for name in sorted(name for name, n in copy_counts.items() if name and n == counts[name]):
+        copy = min(copy for copy in twins if find(copy).name == name)
+        sentences.append(
+            f"{name} is taken for a class, though all its files are called as images beside it, such as {copy} and "
+            f"{twins[copy]}; if they are masks or copies of these, move the folder out"
+        )
+    return sentences
 
 
 def _list_asides(images: Sequence[str], masks: Mapping[str, str]) -> dict[str, Label]:

@@ -3,6 +3,7 @@
 import functools
 import os.path
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,11 +28,13 @@ from ganaug_ray.data.sources.raw import (
     make_remarks,
     open_file,
 )
+from ganaug_ray.data.sources.table_labels import merge_rows
 from ganaug_ray.data.sources.table_remarks import (
     DOWNLOAD,
     describe_addresses,
     describe_listed_masks,
     describe_moved_images,
+    describe_repeated_images,
 )
 from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
 from ganaug_ray.errors import UserError
@@ -58,18 +61,40 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
             f"{name}: {format_count(len(missing), 'name')} in column {table.image_column} {verb} no file, such as "
             f"{min(missing):.100}; {advice}"
         )
-    if remarks := [*table.remarks, *addresses, *located.remarks, *masks]:
-        yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
+    yield from _list_remark_part(source, [*table.remarks, *addresses, *located.remarks, *masks])
     rows = [_locate_image(row, located.files.get(row.image, ())) for row in table.rows]
+    if label_from is not None:
+        rows, repeated = _merge_rows_of_images(rows, name)
+        yield from _list_remark_part(source, describe_repeated_images(repeated, name))
     outer_folder = find_outer_folder((row.image for row in rows), str(folder.local_path or folder.path))
     splits_by_image = {
         row.image: (find_split(row.image.removeprefix(outer_folder)), row.label.split) for row in rows if row.image
     }
-    if remarks := describe_moved_images(splits_by_image, name):
-        yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
+    yield from _list_remark_part(source, describe_moved_images(splits_by_image, name))
     for part_rows in cut_parts([_add_split(row, outer_folder) for row in rows]):
         splits = collect_splits(row.label for row in part_rows)
         yield SourcePart(functools.partial(_read_listed, source, part_rows), splits, len(part_rows))
+
+
+def _list_remark_part(source: str, remarks: Sequence[str]) -> Iterator[SourcePart]:
+    if remarks:
+        yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
+
+
+def _merge_rows_of_images(rows: Sequence[TableRow], table: str) -> tuple[list[TableRow], dict[str, list[int]]]:
+    """Merge the rows that name the same file, such as one for each object in it.
+
+    Returns:
+        A row for each file, and those without any; and of files with several rows the lines.
+    """
+    rows_by_image: dict[str, list[TableRow]] = defaultdict(list)
+    for row in rows:
+        rows_by_image[row.image or f"#{row.line}"].append(row)
+    repeated = {image: [row.line for row in same] for image, same in rows_by_image.items() if len(same) > 1}
+    merged = []
+    for same in rows_by_image.values():
+        merged.append(same[0] if len(same) == 1 else replace(same[0], label=merge_rows(same, table)))
+    return merged, repeated
 
 
 def describe_listed_addresses(where: str, images: Sequence[tuple[str, str]], table: str) -> list[str]:
@@ -199,7 +224,14 @@ def _read_listed(source: str, rows: Sequence[TableRow]) -> Iterator[RawImage]:
             assert row.label.objection is not None
             yield make_image(f"{name}#{row.line}", row.label, UnreadableError("no image", row.label.objection[1]))
         else:
-            yield make_image(row.image, row.label, read_listed_file(folder, row.image, f"{name} line {row.line}"))
+            content = read_listed_file(folder, row.image, f"{name} line {row.line}")
+            if (
+                isinstance(content, UnreadableError)
+                and row.label.objection
+                and row.label.objection[0] == LABEL_CONFLICT
+            ):
+                content = UnreadableError(*row.label.objection)  # as where several files fit its path
+            yield make_image(row.image, row.label, content)
 
 
 def read_listed_file(folder: Folder, path: str, row: str) -> bytes | UnreadableError:

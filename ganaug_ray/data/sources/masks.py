@@ -36,8 +36,10 @@ def find_masks(paths: Collection[str]) -> dict[str, str]:
     return masks
 
 
-def find_masks_in_folders(paths: Collection[str]) -> dict[str, str]:
+def find_masks_in_folders(paths: Collection[str], names: Collection[str] = SIDECAR_FOLDERS) -> dict[str, str]:
     """Find the files in folders for masks that are called as an image in a folder beside, or above -> that image.
+
+    ``names`` are those of such folders.
 
     >>> find_masks_in_folders(["a/pics/1.jpg", "a/masks/1.png", "a/masks/2.png"])
     {'a/masks/1.png': 'a/pics/1.jpg'}
@@ -46,7 +48,7 @@ def find_masks_in_folders(paths: Collection[str]) -> dict[str, str]:
     parents = set()
     for path in paths:
         *folders, _ = path.split("/")
-        depth = next((depth for depth, folder in enumerate(folders) if folder.lower() in SIDECAR_FOLDERS), None)
+        depth = next((depth for depth, folder in enumerate(folders) if folder.lower() in names), None)
         if depth is None:
             continue
         parent = "/".join(folders[:depth])
@@ -57,7 +59,7 @@ def find_masks_in_folders(paths: Collection[str]) -> dict[str, str]:
     masks: dict[str, str] = {}
     for path in paths if parents else ():
         folders = path.split("/")[:-1]
-        if any(folder.lower() in SIDECAR_FOLDERS for folder in folders):
+        if any(folder.lower() in names for folder in folders):
             continue
         for depth in range(len(folders) + 1):
             parent = "/".join(folders[:depth])

@@ -51,7 +51,8 @@ class MetadataLabels:
                 continue
             if below in self._tables:
                 raise UserError(f"data.source {source}: has {below}metadata.csv and metadata.jsonl; leave one of them")
-            self._tables[below] = TableLabels(address, columns, images, asides, below)
+            remedy = f"; to have the folders' names as labels, move {name} out of the folder"
+            self._tables[below] = TableLabels(address, columns, images, asides, below, remedy)
             self.remarks += self._tables[below].remarks
         if self._tables:
             tables = format_count(len(self._tables), f"table such as {names[0]}", f"tables such as {names[0]}")

@@ -109,6 +109,10 @@ def _open_table(source: str, shard: str) -> Iterator[TableFile]:
     try:
         with open_table_file(folder, name) as table:
             yield table
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{_name_table(source, shard)}: holds text that is no UTF-8, such as {error.object[:40]!r}; write it anew"
+        ) from None
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, pa.ArrowInvalid):  # no Parquet: a file that is named in a folder was not looked at yet
             refuse_pointer(_name_table(source, shard), folder, name)
@@ -225,6 +229,8 @@ def _read_group(
                 elif matches:
                     path = matches[0]
                 content = _read_content(folder, path, row[columns.image], where)
+                if len(matches) > 1 and label.objection:
+                    content = UnreadableError(*label.objection)
                 if others and isinstance(content, UnreadableError):
                     advice = f"column {others[0]} holds bytes, which data.columns: {{image: {others[0]}}} takes"
                     content = UnreadableError(content.reason, f"{content.detail}; {advice}")

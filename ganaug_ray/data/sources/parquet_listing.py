@@ -14,7 +14,7 @@ from ganaug_ray.data.sources.columns import Columns
 from ganaug_ray.data.sources.label_text import name_missing_value
 from ganaug_ray.data.sources.manifests import locate_files
 from ganaug_ray.data.sources.masks import find_listed_masks
-from ganaug_ray.data.sources.paths import find_outer_folder, find_split, normalize_path
+from ganaug_ray.data.sources.paths import find_outer_folder, find_split, read_path_cell
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.table_file import TableFile
 from ganaug_ray.data.sources.table_remarks import (
@@ -163,7 +163,7 @@ def extract_path(cell: Any) -> str:
     """Return the path in a cell of images that names a file beside the table; empty in one that holds the image."""
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
-    return normalize_path(cell) if isinstance(cell, str) else ""
+    return read_path_cell(cell)
 
 
 def name_classes(row: Row, names: ClassNames) -> Row:
@@ -196,7 +196,7 @@ def _find_path_column(table: TableFile, image: str) -> str | None:
     kind = table.schema.field(image).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
         return image
     if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
         return None

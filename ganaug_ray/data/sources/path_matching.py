@@ -11,7 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote
 
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.sources.paths import drop_suffix, find_files_beside, is_sidecar, normalize_path, repair_encoding
+from ganaug_ray.data.sources.paths import (
+    drop_suffix,
+    find_files_beside,
+    is_sidecar,
+    normalize_path,
+    repair_encoding,
+    strip_query,
+)
 
 MAX_DIGITS = 18
 # As pandas writes whole numbers beside missing ones, and Excel those that began with zeros.
@@ -114,7 +121,7 @@ def is_same_spelling(path: str, other: str) -> bool:
 
 
 def _make_exact_key(path: str) -> str:
-    key = repair_encoding(normalize_path(path))
+    key = repair_encoding(normalize_path(strip_query(path)))
     while key.startswith("../"):
         key = key[3:]
     return normalize_path(key).lstrip("/")

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import unquote
 
 # Beside images: what they are labelled with, or a text on them. A file of such a name that is an image is one.
@@ -30,11 +31,16 @@ REDUCED_SUFFIXES = (".ovr", ".msk", ".thm")  # smaller copies and masks of the i
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 OTHER_SUFFIX = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9_-]{0,11}$")  # a number at the end of a name is none
 AWKWARD = re.compile(r"[^!-\[\]-~]|//|(^|/)\.(/|$)")  # what may have to be changed in a path: a space, an umlaut, a \
-HIDDEN = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|__MACOSX)(?:[/\\]|$))")
+UNWRITABLE = re.compile("[\\0\ud800-\udfff]")  # no path has the one, and no text the others: halves of characters
+HIDDEN = re.compile(
+    r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|Icon\r|__MACOSX"
+    r"|@eaDir|#recycle|@Recycle|\$RECYCLE\.BIN|System Volume Information|lost\+found)(?:[/\\]|$))"
+)
 # Hidden folders of programs that never hold images that are meant.
 PROGRAM_FOLDERS = frozenset((
     "__MACOSX", ".git", ".svn", ".hg", ".dvc", ".idea", ".vscode", ".Trashes", ".Spotlight-V100", ".fseventsd",
     ".TemporaryItems", ".DocumentRevisions-V100",
+    "@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found",
 ))  # fmt: skip
 SPLIT_NAMES = re.compile(  # of Kaggle's two tests one is for validation
     r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation|ate)?)?|dev|eval(uation)?|public[ _-]?test|)"
@@ -57,11 +63,25 @@ def normalize_path(path: str) -> str:
     path = path.strip()
     if path.startswith("file:///"):
         path = unquote(path.removeprefix("file://"))
-    if "://" in path or not AWKWARD.search(path):
+    if not AWKWARD.search(path):
+        return path
+    path = UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", path)
+    if "://" in path:
         return path
     parts = (part.strip() for part in unicodedata.normalize("NFC", path).replace("\\", "/").split("/"))
     root = "/" if path.startswith(("/", "\\")) else ""
     return root + "/".join(part for part in parts if part not in ("", "."))
+
+
+def read_path_cell(cell: Any) -> str:
+    """Return the path in a cell of a table in one form, of a whole number its digits; empty in any other cell.
+
+    >>> read_path_cell("cat\\\\1.png"), read_path_cell(7), read_path_cell(7.0), read_path_cell(None)
+    ('cat/1.png', '7', '7', '')
+    """
+    if isinstance(cell, float):
+        return str(int(cell)) if cell.is_integer() else ""
+    return normalize_path(str(cell)) if isinstance(cell, str | int) and not isinstance(cell, bool) else ""
 
 
 def is_hidden(path: str) -> bool:

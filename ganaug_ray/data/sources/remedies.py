@@ -8,12 +8,13 @@ ARRAYS = (
 )
 CONTENT_REMEDIES = {
     (".npy", ".npz", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".hdf5", ".mat", ".tfrecord", ".lmdb"): ARRAYS,
+    ("data.mdb",): ARRAYS,  # of LMDB
     (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"): (
         "is a video, which is not read; save its frames as images"
     ),
 }
 IDX_FILE = re.compile(r"(^|/)[^/]*idx[13]-ubyte(\.gz)?$")
-CIFAR_FILE = re.compile(r"(^|/)(data_batch_\d|test_batch|batches\.meta)$")
+CIFAR_FILE = re.compile(r"(^|/)(data_batch_\d|test_batch)(\.bin)?$|(^|/)batches\.meta$")
 SOURCE_REMEDIES = {
     (".xlsx", ".xls", ".ods", ".txt"): "save the table as .csv",
     (".json",): "write an object a line, with the suffix .jsonl",
@@ -29,6 +30,23 @@ ARCHIVE_REMEDIES = {
         "is an archive: unpack it, or pack it as .zip or .tar.gz and name it in data.source, in a list"
     ),
 }
+
+
+_CONTENTS = {
+    b"PK\3\4": "a workbook as Excel has them, or an archive, whatever its name; save the table as .csv",
+    b"\xd0\xcf\x11\xe0": "a workbook as old Excel has them, whatever its name; save the table as .csv",
+    b"PAR1": "a Parquet file; name it .parquet",
+    b"\x1f\x8b": "gzip data; unpack it",
+}  # of what is called as a table of text: the first bytes
+
+
+def find_other_content(content: bytes) -> str | None:
+    """Say what a file is that has the name of a table of text, and is none, by its first bytes; None of any other.
+
+    >>> find_other_content(b"PAR1"), find_other_content(b"image,label")
+    ('a Parquet file; name it .parquet', None)
+    """
+    return next((words for start, words in _CONTENTS.items() if content.startswith(start)), None)
 
 
 def find_content_remedy(path: str) -> str | None:

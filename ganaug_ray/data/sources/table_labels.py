@@ -33,6 +33,7 @@ class TableLabels:
         asides: images beside others that are no examples, such as masks -> the label that says so. A row means one only
             where it fits nothing else.
         below: the folder that the table's paths begin in, with a slash at its end: images elsewhere have no label.
+        remedy: what to do where images have no row; empty, or the end of a sentence.
 
     Attributes:
         remarks: what is to be known of them, a sentence each.
@@ -48,6 +49,7 @@ class TableLabels:
         images: Sequence[str],
         asides: Mapping[str, Label] | None = None,
         below: str = "",
+        remedy: str = "",
     ) -> None:
         self._name = below + table.rpartition("/")[2]
         self._below = below
@@ -105,10 +107,10 @@ class TableLabels:
         self.remarks += describe_several_splits(several, self._name)
         example = f", such as {rows[0].image}" if rows else ""
         names = format_count(len(rows), "row names", "rows name")
-        remedy = ", and no address is fetched: name the files" if addresses else ""
+        cause = ", and no address is fetched: name the files" if addresses else ""
         if len(unmatched) == len(rows):
-            remedy += _advise_column(unmatched, content)
-        self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}{remedy}")
+            cause += _advise_column(unmatched, content)
+        self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}{cause}{remedy}")
         self._labels: dict[tuple[str | None, ...], Label] = {}  # the same object for all images of a class
 
     def _find_address_files(self) -> dict[str, str]:
@@ -124,7 +126,7 @@ class TableLabels:
         aside = self._asides.get(path)
         path = path.removeprefix(self._below)
         if path in self._sure_rows:
-            label = _merge_rows(self._sure_rows[path], self._name)
+            label = merge_rows(self._sure_rows[path], self._name)
         elif path in self._unsure_rows:
             label = Label(None, (LABEL_CONFLICT, self._unsure_rows[path]))
         elif aside is not None:
@@ -144,7 +146,8 @@ def _advise_column(unmatched: Sequence[TableRow], table: LabelTable) -> str:
     return f"; they stand in column {table.image_column}, and data.columns: {{image: ...}} names another"
 
 
-def _merge_rows(rows: Sequence[TableRow], table: str) -> Label:
+def merge_rows(rows: Sequence[TableRow], table: str) -> Label:
+    """Return the label of an image by all rows of a table that name it."""
     if len(rows) == 1:
         return rows[0].label
     unsure = [row.label for row in rows if row.label.objection and row.label.objection[0] == LABEL_CONFLICT]

@@ -109,6 +109,22 @@ def describe_several_splits(paths: Sequence[str], table: str) -> list[str]:
     ]
 
 
+def describe_repeated_images(lines: Mapping[str, Sequence[int]], table: str) -> list[str]:
+    """Say how many images have several rows in a table; ``lines`` has those of each.
+
+    >>> describe_repeated_images({"1.png": [2, 3]}, "t.csv")
+    ['t.csv: 1 image has several rows, such as 1.png in lines 2 and 3, and is read once']
+    """
+    if not lines:
+        return []
+    image, (first, second, *_) = min(lines.items())
+    images = format_count(len(lines), "image has", "images have")
+    return [
+        f"{table}: {images} several rows, such as {image} in lines {first} and {second}, and "
+        f"{'is' if len(lines) == 1 else 'each is'} read once"
+    ]
+
+
 def describe_nameless_rows(lines: Sequence[int], rows: int, table: str) -> list[str]:
     """Say how many rows of a table of labels name no image, so that their labels are lost; ``lines`` are theirs.
 

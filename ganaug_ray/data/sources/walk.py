@@ -11,8 +11,9 @@ from pathlib import Path
 from pyarrow import fs as pafs
 
 from ganaug_ray.addresses import is_utf8
-from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data.images import UnreadableError
+from ganaug_ray.data.sources.archive_damage import explain_damage
 from ganaug_ray.data.sources.paths import is_hidden, is_image_name
 from ganaug_ray.data.sources.raw import LINK_BACK, describe_unreadable, explain_hidden
 from ganaug_ray.data.sources.remedies import find_source_remedy
@@ -211,7 +212,11 @@ def _make_no_folder(source: str) -> UserError:
 
 
 def _make_unknown_kind(source: str) -> UserError:
-    remedy = find_source_remedy(source) or "`ganaug explain data.source` lists what is read"
+    remedy = (
+        find_source_remedy(source)
+        or explain_damage(*split_address(source))
+        or "`ganaug explain data.source` lists what is read"
+    )
     if is_image_name(source):
         remedy = "give the folder that it lies in"
     return UserError(f"data.source {source}: is a file of a kind that is not read; {remedy}")

@@ -249,6 +249,9 @@ def test_files_of_other_kinds_name_a_way(name: str, words: str, tmp_path: Path) 
             "annotations as COCO has them",
         ),
         ("coco.json", b'{\n "images": [],\n "annotations": []\n}', "write one an image and line"),
+        ("labels.csv", b"PK\3\4\x14\0", "is a workbook as Excel has them, or an archive, whatever its name; save"),
+        ("labels.csv", b"PAR1\x15\0", "is a Parquet file; name it .parquet"),
+        ("labels.json", b'{"1.png": "cat", "2.png": "dog"}', "1.png seems to be an image: each has a row of its own"),
     ],
 )
 def test_unread_tables_name_a_way(name: str, content: bytes, words: str, tmp_path: Path) -> None:
@@ -265,6 +268,11 @@ def test_unread_tables_name_a_way(name: str, content: bytes, words: str, tmp_pat
         ("a.zip", b"PK\3\4" + bytes(80), "it breaks off before the list of its files"),
         ("a.tar.gz", b"\n<html><body>Sign in</body></html>", "it is HTML or XML, such as a page that asks to log in"),
         ("a.tar", b"", "it is empty; download or copy it again"),
+        ("a.tar", b"PK\3\4" + bytes(80), "it is a zip archive; name it .zip"),
+        ("a", b"PK\3\4" + bytes(80), "it is a zip archive; name it .zip"),
+        ("a.zip", b"PK\5\6" + bytes(18), "it holds no files"),
+        ("a.zip", b"\x1f\x8b" + bytes(80), "name it .tar or .tar.gz"),
+        ("a.tar", b"BZh9" + bytes(80), "it is compressed by bzip2; unpack it, or pack it as .zip or .tar.gz"),
     ],
 )
 def test_files_that_are_no_archives_are_named(name: str, content: bytes, words: str, tmp_path: Path) -> None:

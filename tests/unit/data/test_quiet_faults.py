@@ -173,6 +173,10 @@ def save(kind: str) -> bytes:
     [
         (b"P7\nWIDTH 1\nHEIGHT 1\nDEPTH 1\nMAXVAL 255\nENDHDR\n\0", "PAM"),
         (b"qoif" + bytes(20), "QOI"),
+        (b"PF\n2 2\n-1.0\n" + bytes(48), "PFM with colours"),
+        (b"\xff\xd8\xff\xf7\0\x0b\x08" + bytes(20), "JPEG-LS"),
+        (b"II\xbc\x01\x20\0\0\0" + bytes(20), "JPEG XR"),
+        (b"MM\0\x2b\0\x08\0\0" + bytes(20), "BigTIFF in big-endian order"),
         (save("PCX"), "PCX"),
         (save("SGI"), "SGI"),
         (b'<?xml version="1.0"?>\n<!-- a -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),

@@ -16,7 +16,7 @@ from PIL import Image
 from ganaug_ray.config import DataConfig, Job, loader
 from ganaug_ray.core.records import DatasetRecord, ValueRange
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data import images
+from ganaug_ray.data import images, tiff_tags
 from ganaug_ray.data.ingest import audit, scan, shard_writer
 from ganaug_ray.data.ingest import value_range as scales
 from ganaug_ray.data.ingest.external import read_images
@@ -120,6 +120,22 @@ def test_undecodable_samples_are_described(pixels: np.ndarray, words: str) -> No
     with pytest.raises(images.UnreadableError, match="cannot be decoded") as raised:
         images.decode(tiff(pixels))
     assert words in raised.value.detail
+
+
+@pytest.mark.parametrize(("number", "name"), [(34712, "JPEG 2000"), (50002, "JPEG XL"), (61000, "number 61000")])
+def test_unread_compression_of_tiff_is_named(number: int, name: str) -> None:
+    """A TIFF file that is compressed in a way that Pillow does not know is refused by the name of that."""
+    with pytest.raises(images.UnreadableError, match="cannot be decoded") as raised:
+        images.decode(tiff(GREY, tags={259: (3, [number])}))
+    assert raised.value.detail.startswith(f"TIFF: its compression, {name}, is not read (1 × 8 bits a pixel")
+
+
+def test_compression_that_libtiff_lacks_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where libtiff was built without a compression, a file that has it is not called damaged."""
+    monkeypatch.setattr(tiff_tags, "_can_write", lambda compression: False)
+    with pytest.raises(images.UnreadableError, match="cannot be decoded") as raised:
+        images.decode(tiff(GREY, tags={259: (3, [50001])}))
+    assert raised.value.detail.startswith("TIFF: its compression, webp, is not read; save it in another")
 
 
 def test_grey_multiplied_by_alpha_is_read() -> None:
@@ -233,7 +249,7 @@ def alternate(grey: np.ndarray) -> bytes:
 def test_unknowable_scale_names_the_setting(tmp_path: Path, write: object, words: str, fitting: list[float]) -> None:
     """A scale that cannot be known is refused in a sentence that names the setting, and works once it is set."""
     source = pictures(tmp_path / "wide", write)
-    with pytest.raises(UserError, match=f"data.source .*{words}.*; set data.value_range: \\[low, high\\]"):
+    with pytest.raises(UserError, match=f"data.source .*{words}.*[;,] set data.value_range: \\[low, high\\]"):
         scan.survey_without_storing(DataConfig(source=[source]))
     config = DataConfig(source=[source], value_range=fitting)
     found, pixels = survey_pixels(config, Folder.from_uri(tmp_path / "staged"))

@@ -25,7 +25,7 @@ from ganaug_ray.data.ingest.scan import Survey, survey_source, survey_without_st
 from ganaug_ray.data.sources import label_tables
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.errors import UserError
-from tests.helpers.image_files import insert_chunk, png16, png_chunk
+from tests.helpers.image_files import insert_chunk, insert_segment, png16, png_chunk
 from tests.helpers.labelled import lay_out, read, read_labels
 
 RNG = np.random.default_rng(0)
@@ -66,6 +66,14 @@ def test_completed_jpeg_is_upright() -> None:
     """What makes a damaged file readable leaves the orientation that it has."""
     content = encode(RNG.integers(0, 256, (40, 64, 3), np.uint8), "JPEG", exif=ON_ITS_SIDE)[:-2]
     assert images.decode(content).image.size == (40, 64)
+
+
+def test_orientation_in_xmp_survives_the_repair() -> None:
+    """A JPEG file without its end mark is turned as its XMP data say, where it has no EXIF data."""
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    whole = insert_segment(encode(RNG.integers(0, 256, (40, 64, 3), np.uint8), "JPEG"), 0xE1, xmp)
+    for content in (whole, whole[:-2]):
+        assert images.decode(content).image.size == (40, 64)
 
 
 def test_png_with_broken_chunk_is_upright() -> None:
