@@ -23,6 +23,7 @@ from ganaug_ray.classify import training_loop as classifier_loop
 from ganaug_ray.config import Job
 from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.heap_memory import reuse_freed_memory
 from ganaug_ray.data.loading.batch import Batch, BatchFeed
 from ganaug_ray.data.loading.image_store import LabelledImages
 from ganaug_ray.data.loading.resident_loader import ResidentImages
@@ -164,11 +165,12 @@ def scale_training_time(job: Job, images: ImageFacts, step: StepTime) -> Trainin
 
 @contextmanager
 def _isolate_torch(device: torch.device) -> Iterator[None]:
-    """Give torch one thread, as Ray gives a training, and leave its random generators as they were."""
+    """Give torch one thread and the memory it frees, as trainings have them, and leave its generators as they were."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    drawn_on = [torch.cuda.current_device()] if device.type == "cuda" else []
     try:
-        with torch.random.fork_rng([torch.cuda.current_device()] if device.type == "cuda" else []):
+        with torch.random.fork_rng(drawn_on), reuse_freed_memory(device):
             yield
     finally:
         torch.set_num_threads(threads)
