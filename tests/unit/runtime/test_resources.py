@@ -102,7 +102,7 @@ def test_gpu_share_follows_size(tiny_job: Job, experiment: Run, monkeypatch: pyt
 
 
 def test_lowered_workers_reach_ray(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one GPU, a GAN of two workers is trained by one task, which has it with its snapshots; the terminal says so."""
+    """On one GPU, a GAN of two workers is one task that shares it with its snapshots, and the terminal says so."""
     calls: list[Any] = []
     monkeypatch.setattr(
         worker_group, "run_on_ranks", lambda *given, **named: calls.append((given[2], named["use_gpu"]))
