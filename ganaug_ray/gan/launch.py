@@ -50,9 +50,7 @@ def train_gans(
     if lowered := resources.describe_lowered_workers(config, workers, hardware):
         notify(lowered)
     share = choose_gpu_share(trainings[0]) if hardware.has_gpus else 1.0
-    is_single = len(trainings) == 1
-    reserved = resources.plan_stage("train-gan", hardware, workers, 1.0 if is_single else share)
-    beside = resources.plan_snapshots(len(trainings), reserved, hardware, share)
+    reserved, beside = resources.plan_gan_trainings(len(trainings), workers, hardware, share)
     open_executor = functools.partial(background_worker.open_background_worker, beside) if beside else None
     if workers > 1:
         train = functools.partial(

@@ -43,7 +43,12 @@ class StageRule:
 
 STAGES: dict[Stage, StageRule] = {
     "prepare": StageRule("a part of a source", "none", fills=True),
-    "train-gan": StageRule("a GAN with its figures; a single one takes a whole GPU", "share", fills=True, waits=True),
+    "train-gan": StageRule(
+        "a GAN; a single one takes a whole GPU, less the share for its figures where no other GPU is free",
+        "share",
+        fills=True,
+        waits=True,
+    ),
     "snapshots": StageRule("the figures of a GAN in training, beside it where all of them fit", "share"),
     "train": StageRule("a teacher, an arm's or a compared model", "share", fills=True, waits=True),
     "label": StageRule("an actor that labels shards", "one", fills=True),
@@ -158,6 +163,36 @@ def choose_executor(configured: ExecutorName, hardware: Hardware) -> Literal["pr
     if configured != "auto":
         return configured
     return "ray_data" if hardware.has_several_nodes else "processes"
+
+
+def plan_gan_trainings(
+    trainings: int, workers: int, hardware: Hardware, gpu_share: float = 1.0
+) -> tuple[StageResources, StageResources | None]:
+    """Return what each GAN's training reserves, and what the process does that measures its snapshots meanwhile.
+
+    A single training takes a whole GPU. If there is no other one for its snapshots, they get a share of the same.
+
+    Args:
+        trainings: of GANs in this stage.
+        workers: of each.
+        hardware: that of the cluster.
+        gpu_share: of a GPU, for such networks; 1: they take a whole one, and leave nothing to another process.
+
+    Returns:
+        The second is None where a training measures its snapshots itself.
+
+    >>> training, snapshots = plan_gan_trainings(1, 1, Hardware.of_one_machine(4, 1), 0.25)
+    >>> training.gpus, snapshots.gpus
+    (0.75, 0.25)
+    """
+    is_single = trainings == 1
+    training = plan_stage("train-gan", hardware, workers, 1.0 if is_single else gpu_share)
+    snapshots = plan_snapshots(trainings, training, hardware, gpu_share)
+    if snapshots is None and is_single and training.gpus == 1 and workers == 1 and gpu_share < 1:
+        less = plan_stage("train-gan", hardware, workers, 1 - gpu_share)
+        snapshots = plan_snapshots(trainings, less, hardware, gpu_share)
+        training = less if snapshots is not None else training
+    return training, snapshots
 
 
 def plan_snapshots(

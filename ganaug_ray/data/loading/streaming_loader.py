@@ -1,4 +1,8 @@
-"""The streaming loader, for data that do not fit in memory: Ray Data reads the shards ahead of the training."""
+"""The streaming loader, for data that do not fit in memory: Ray Data reads the shards ahead of the training.
+
+What it reads is cut to batches here, not by its ``iter_torch_batches``, whose batches all have one size: how many real
+rows a step takes is up to the arm's strategy, and a resume begins inside of what is read at a time.
+"""
 
 import atexit
 import functools

@@ -102,7 +102,7 @@ def test_gpu_share_follows_size(tiny_job: Job, experiment: Run, monkeypatch: pyt
 
 
 def test_lowered_workers_reach_ray(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one GPU, a GAN of two workers is trained by one task that reserves it, and the terminal says so."""
+    """On one GPU, a GAN of two workers is one task that shares it with its snapshots, and the terminal says so."""
     calls: list[Any] = []
     monkeypatch.setattr(
         worker_group, "run_on_ranks", lambda *given, **named: calls.append((given[2], named["use_gpu"]))
@@ -114,7 +114,7 @@ def test_lowered_workers_reach_ray(tiny_job: Job, experiment: Run, monkeypatch: 
 
     def note_options(**options: Any) -> Any:
         calls.append(options)
-        return SimpleNamespace(remote=lambda *arguments: None)
+        return SimpleNamespace(remote=lambda training, open_executor: calls.append(open_executor.args[0].gpus))
 
     monkeypatch.setattr(side_by_side, "run_tasks", run_tasks)
     monkeypatch.setattr(gan_launch._train_task, "options", note_options)
@@ -123,10 +123,10 @@ def test_lowered_workers_reach_ray(tiny_job: Job, experiment: Run, monkeypatch: 
     )
     notes: list[str] = []
     gan_launch.train_gans([training], Hardware.of_one_machine(8, 1), notes.append)
-    assert calls == [{"num_cpus": 1, "num_gpus": 1.0}], "all of it, however small the network"
+    assert calls == [{"num_cpus": 1, "num_gpus": 0.75}, 0.25], "all of it, however small the network"
     assert notes == ["workers 2: 1 is used, since there is room for 1, each with a CPU and a GPU"]
     gan_launch.train_gans([training], Hardware.of_one_machine(8, 1).without_gpus(), notes.append)
-    assert calls[1:] == [(2, False)]
+    assert calls[2:] == [(2, False)]
     assert len(notes) == 1
 
 
@@ -168,7 +168,8 @@ def test_growing_cluster_has_room_for_a_trial() -> None:
         (1, 2, 3, 0, (1, 0)),
         (4, 1, 8, 0, (1, 0)),
         (5, 1, 8, 0, None),  # a training is worth more than figures beside another one
-        (1, 1, 16, 1, None),  # a single GAN has the GPU, and a CPU would give other last digits
+        (1, 1, 16, 1, (1, 0.25)),  # of the same GPU: a CPU would give other last digits
+        (1, 1, 1, 1, None),
         (1, 1, 16, 2, (1, 0.25)),
         (1, 8, 16, 8, None),
         (1, 7, 16, 8, (1, 0.25)),
@@ -180,15 +181,24 @@ def test_snapshots_take_what_trainings_leave(
 ) -> None:
     """A GAN's snapshots get a process where one fits beside every training, on the same kind of device."""
     hardware = Hardware.of_one_machine(cpus, gpus)
-    share = 1.0 if trainings == 1 else 0.25
-    plan = resources.plan_snapshots(trainings, plan_stage("train-gan", hardware, workers, share), hardware, 0.25)
+    training, plan = resources.plan_gan_trainings(trainings, workers, hardware, 0.25)
     assert (None if plan is None else (plan.cpus, plan.gpus)) == expected
+    used = min(trainings, training.at_once) * (training.unit_gpus + (plan.gpus if plan else 0))
+    assert used <= gpus
+
+
+def test_single_gan_shares_its_gpu_with_its_snapshots() -> None:
+    """A single GAN leaves a share of the only GPU to its snapshots, unless it needs all of it; of two, none."""
+    for gpus, share, expected in ((1, 0.25, 0.75), (1, 0.5, 0.5), (1, 1.0, 1.0), (2, 0.25, 1.0)):
+        training, snapshots = resources.plan_gan_trainings(1, 1, Hardware.of_one_machine(4, gpus), share)
+        assert training.gpus == expected
+        assert (snapshots is None) == (share == 1.0)
 
 
 def test_snapshots_wait_for_no_node() -> None:
     """What an autoscaler may add is no room for them."""
     growing = Hardware.from_ray([{"CPU": 1}], {"CPU": 16})
-    assert resources.plan_snapshots(1, plan_stage("train-gan", growing), growing) is None
+    assert resources.plan_gan_trainings(1, 1, growing)[1] is None
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
@@ -14,10 +16,13 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.pipeline import dry_run
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.pipeline.split_plan import plan_given
 from ganaug_ray.pipeline.training_time import TrainingTime
+from ganaug_ray.verdict import from_experiment
 from ganaug_ray.verdict.candidates import hash_candidates, hash_testable_images
 from tests.conftest import DIGITS, TINY
 from tests.helpers import records
@@ -100,6 +105,37 @@ def test_division_of_images_does_not_count() -> None:
     given = hash_testable_images(first, True)
     assert given == hash_testable_images(deal("xyc", ["train", "val", "test"]), True)
     assert given != hash_testable_images(deal("abc", ["train", "test", "val"]), True)
+
+
+def draw_duplicates(folder: Path) -> None:
+    """Draw two classes of 18 images: three groups of five near-duplicates, and three images like no others."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for group, size in enumerate((5, 5, 5, 1, 1, 1)):
+            base = np.kron(rng.integers(0, 240, (8, 8, 3)), np.ones((5, 5, 1)))
+            for copy in range(size):
+                pixels = base + rng.integers(0, 4, base.shape)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{group}-{copy}.png")
+
+
+@pytest.mark.parametrize("settings", [["compare.splits=5"], ["data.unlabelled=unused", "data.train_per_class=3"]])
+def test_unprepared_images_are_foreseen(run: Run, tmp_path: Path, settings: list[str]) -> None:
+    """Before images are prepared, a survey tells images and candidates as their data set will.
+
+    That is so for several splits too, where near-duplicates leave other images to test than a single split has.
+    """
+    draw_duplicates(tmp_path / "pets")
+    own = [f"data.source={tmp_path}/pets", "data.train_per_class=null", "data.split.test=0.2", "compare.seeds=3"]
+    job = plan_given(load_job(DIGITS, [*TINY, *own, *settings]))
+    prepare_dataset(job.derive_split(0).data, run.dataset)
+    assert DatasetRecord.read(run.dataset).near_duplicates["groups"] == 6
+    assert from_experiment.record_looks(job, run) == (1, 1)
+    other = Run(Folder.from_uri(f"{run.root.parent}/other"))
+    survey = JobFacts(job).survey
+    assert from_experiment.count_looks(job, other, survey) == (1, 1)
+    more = job.model_copy(update={"compare": job.compare.model_copy(update={"seeds": 6})})
+    assert from_experiment.count_looks(more, other, survey) == (1, 3), "the same candidate, looked at again"
 
 
 def test_dry_run_knows_the_books_beside(
