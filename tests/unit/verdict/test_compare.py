@@ -195,6 +195,29 @@ def test_more_candidates_widen_the_interval() -> None:
     assert "best of 4" in after["covers"]
 
 
+@pytest.mark.parametrize("tests", [GOOD, BAD, MIXED])
+def test_worthwhile_gain_leaves_interval_as_it_is(tests: list[float]) -> None:
+    """Neither the interval nor the limit of the gain depends on what is worthwhile, so it may change at no price.
+
+    The word is what these two say of the new gain.
+    """
+    outcomes = {"real": arm(REAL), "syn": arm(tests)}
+    words = set()
+    estimates = set()
+    for worthwhile in (0.001, 0.01, 0.05, 0.2):
+        content = rule.build_verdict(outcomes, "real", ["syn"], "accuracy", CLASSES, worthwhile=worthwhile)
+        (comparison,) = content["comparisons"]
+        estimates.add((*comparison["ci95"], comparison["gain_limit"]))
+        low, high = comparison["ci95"]
+        expected = "hurt" if high < 0 else "helped" if low > 0 else "unclear"
+        if comparison["gain_limit"] < worthwhile and expected != "hurt":
+            expected = "no worthwhile gain"
+        assert content["verdict"] == expected
+        words.add(expected)
+    assert len(estimates) == 1
+    assert (len(words) > 1) == (tests is not BAD)
+
+
 @pytest.mark.parametrize(("tests", "name"), [(GOOD, "syn"), (MIXED, "real"), (BAD, "real")])
 def test_champion_uses_synthetic_images_if_helpful(tests: list[float], name: str) -> None:
     """The champion is trained with added images only where the verdict says that they helped."""
