@@ -127,7 +127,7 @@ def _open_output(out: str, images: Sequence[str] = ()) -> tuple[Folder, str, str
     target, name = split_address(address)
     if target.local_path is not None and (target.local_path / name).is_dir():
         raise UserError(f"--out {out}: is a folder; name a file, such as {out.rstrip('/')}/predictions.parquet")
-    suffix = file_formats.check_suffix("--out", name, file_formats.TABLE_ENCODERS)
+    suffix = file_formats.check_suffix("--out", name if "://" in out else out, file_formats.TABLE_ENCODERS)
     if any(_is_same_file(address, image) for image in images):
         raise UserError(f"--out {out}: is the table that names the images, and would be overwritten; give another name")
     try:

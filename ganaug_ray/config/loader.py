@@ -101,6 +101,9 @@ def read_mapping(path: Path, kind: str) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such {kind}") from None
+    except IsADirectoryError:
+        advice = f"; `ganaug run {path}` takes a folder of images" if kind == "job file" else ""
+        raise UserError(f"{path}: is a folder, expected a {kind}{advice}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a {kind} ({error})") from None
     content = parse_yaml(text, str(path))

@@ -237,7 +237,7 @@ def _describe_columns(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     image = next(filter(is_image_name, names), None)
     cause = f"; {image:.100} seems to be an image: each has a row of its own, below one of names" if image else ""
-    return f"found the columns {', '.join(names[:MAX_LISTED])}{more}{cause}"
+    return f"found the columns {', '.join(f'{name:.60}' for name in names[:MAX_LISTED])}{more}{cause}"
 
 
 def refuse_equal_names(columns: Columns, names: Sequence[str], table: str) -> None:

@@ -19,7 +19,7 @@ def read_objects(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if line.strip():
             try:
                 content = json.loads(line, object_pairs_hook=_make_object)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:  # nested deeper than any label is
                 raise UserError(f"{path}: line {number} is not JSON ({error})") from None
             if not isinstance(content, dict):
                 remedy = "expected an object a line, as `jq -c '.[]'` makes them of an array"

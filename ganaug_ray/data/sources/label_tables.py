@@ -35,6 +35,7 @@ Row = dict[str, Any]
 SURPLUS = "\0"  # key of a row that has more cells than columns
 SEPARATORS = ",;\t|"
 SAMPLE_ROWS = 1000  # by which columns are told apart
+MAX_SIGNS = 20  # that are tried as separators
 NO_SEPARATORS = "\"'_-./\\ " + SEPARATORS  # of what is no letter in a first line, not asked whether it separates
 
 
@@ -174,11 +175,11 @@ def _guess_separator(text: str, path: str, setting: ColumnsConfig) -> str:
     """
     first = next((line for line in text.splitlines() if line.strip()), "")
     fitting = [separator for separator in SEPARATORS if _is_first_row(first.split(separator), setting)]
-    signs = [] if fitting else [sign for sign in first if not sign.isalnum() and sign not in NO_SEPARATORS]
-    other = next((sign for sign in signs if _is_first_row(first.split(sign), setting)), None)
-    if other:
-        advice = f"set data.columns: {{separator: {json.dumps(other, ensure_ascii=False)}}}"
-        raise UserError(f"{path}: its columns seem to be separated by {other!r}, in {first[:60]!r}; {advice}")
+    signs = [sign for sign in dict.fromkeys(first) if not sign.isalnum() and sign not in NO_SEPARATORS][:MAX_SIGNS]
+    others = [sign for sign in signs if not fitting and _is_first_row(first.split(sign), setting)]
+    if others:
+        advice = f"set data.columns: {{separator: {json.dumps(others[0], ensure_ascii=False)}}}"
+        raise UserError(f"{path}: its columns seem to be separated by {others[0]!r}, in {first[:60]!r}; {advice}")
     best = max(fitting or SEPARATORS, key=first.count)
     return best if best in first or " " not in first.strip() else " "
 

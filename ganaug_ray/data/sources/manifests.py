@@ -87,6 +87,9 @@ def _merge_rows_of_images(rows: Sequence[TableRow], table: str) -> tuple[list[Ta
     Returns:
         A row for each file, and those without any; and of files with several rows the lines.
     """
+    images = [row.image for row in rows if row.image]
+    if len(set(images)) == len(images):
+        return list(rows), {}
     rows_by_image: dict[str, list[TableRow]] = defaultdict(list)
     for row in rows:
         rows_by_image[row.image or f"#{row.line}"].append(row)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ganaug_ray.config.loader import load_job
@@ -69,3 +71,9 @@ def test_job_is_taken_once_advice_is(settings: list[str], advice: str, followed:
         load_job(DIGITS, settings)
     assert advice in str(caught.value)
     load_job(DIGITS, [*settings, *followed])
+
+
+def test_folder_is_told_who_takes_it(tmp_path: Path) -> None:
+    """A folder of images in the place of a job file is told which command makes a job of it."""
+    with pytest.raises(UserError, match=r"is a folder, expected a job file; `ganaug run .*` takes a folder of images"):
+        load_job(tmp_path)

@@ -183,3 +183,19 @@ def test_text_of_parquet_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [png(n) for n in range(24)], "label": labels}), tmp_path / "t.parquet")
     with pytest.raises(UserError, match=r"holds text that is no UTF-8, such as b'a\\xff'; write it anew"):
         survey(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.jsonl", '{"image": ' + "[" * 100_000 + "]" * 100_000 + "}", "line 1 is not JSON"),
+        ("t.csv", "[" * 100_000, r"found the columns \[{60}; expected image and label"),
+        ("t.csv", "".join(map(chr, range(0x2190, 0x2B00))) * 40, "expected image and label"),
+    ],
+)
+def test_senseless_tables_are_refused_at_once(name: str, content: str, words: str, tmp_path: Path) -> None:
+    """A text that is nested without end, or all of signs, is refused in a sentence, and looked at once."""
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=words) as refusal:
+        read_labels(tmp_path / name)
+    assert len(str(refusal.value)) < 600
