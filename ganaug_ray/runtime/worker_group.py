@@ -40,7 +40,9 @@ MAX_RESTARTS = 3
 # limit is none, and what other jobs hold, or a node that is lost for good, would be waited for without an end.
 MAX_START_TRIES = 30
 
-STATUS_CHECK_INTERVAL_S = 0.5  # seconds, of Ray Train's 2: so long it goes unnoticed that ranks have ended
+# Seconds, of Ray Train's 2: so long it goes unnoticed that ranks have ended. Ray with two ranks that did nothing took
+# 7.3 % of two cores where it was 0.5 s, and 5.9 % where it was 2 s; without a training 2.7 %.
+STATUS_CHECK_INTERVAL_S = 1.0
 
 STATE_PREFIX = ".ray-train-"  # of a folder with Ray Train's own state
 GROUP_PREFIX = "placement-group-"  # of a file in it, named after what the ranks have reserved

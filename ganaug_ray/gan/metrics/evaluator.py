@@ -2,7 +2,7 @@
 
 Features are computed in the process that measures, not by Ray Data's actors: of a split at most 1,000 images are
 compared. Their teacher features took one core 0.5 s at 32 pixels, 3.4 s at 64 and 15 s at 128; two actors of Ray Data
-took 16 s to start on two cores, beside other work. On a GPU there is less to gain.
+took 16 s to start on two cores, beside other work.
 """
 
 from __future__ import annotations
