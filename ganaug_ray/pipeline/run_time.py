@@ -1,7 +1,7 @@
 """How long a whole run takes on this machine, stage by stage, before it begins.
 
-Trainings go by timed steps; what is around them by constants from runs on two cores without a GPU. What several ranks
-save of a training is assumed.
+Trainings go by timed steps; what is around them, and what several ranks save, by constants from runs on two cores
+without a GPU.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ganaug_ray.runtime import hardware, resources
 # Seconds, as seen in runs on two busy cores, over how much longer steps took there than they computed.
 RAY_START_S = 8.0
 PROCESSES_START_S = 6.0  # until the processes of a stage have imported torch and train
-RANKS_START_S = 12.0  # until Ray Train has the ranks of a training together
+RANKS_START_S = 24.0  # until Ray Train has the ranks of a training together
 DATASET_S = 2.5  # of each split, besides reading the images: shards, and the card with its plots
 FIT_S = 1.5  # of each classifier, besides its steps: loading, predictions, the model's files
 GAN_END_S = 2.5  # of each GAN, besides its figures: pictures, film, the generator's files
@@ -31,7 +31,7 @@ VERDICT_S = 1.0
 EVALUATION_S = 5.0
 REPORT_S = 2.0
 PROMOTION_S = 1.0
-RANK_EFFICIENCY = 0.85  # speed of several ranks over that of as many without exchange; assumed, not measured
+RANK_EFFICIENCY = 0.6  # speed of several ranks over that of as many without exchange: two, at 64 pixels
 SIDE_BY_SIDE_FACTOR = 1.1  # trainings on all cores share their caches
 NOTABLE_SLOWDOWN = 1.25
 
@@ -197,9 +197,8 @@ def plan_processes(config: TrainingConfig, trainings: int, gpus: int = 0) -> tup
     if "RAY_ADDRESS" in os.environ:
         return 1, 1
     slots = gpus or hardware.count_usable_cores()
-    workers = config.workers
-    if workers == "auto":
-        workers = 1 if trainings >= slots else config.fit_workers(slots)
+    machine = hardware.Hardware.of_one_machine(hardware.count_usable_cores(), gpus)
+    workers = resources.choose_worker_count(config, trainings, machine)
     return (min(trainings, slots), 1) if workers == 1 else (1, min(workers, slots))
 
 

@@ -157,6 +157,13 @@ def test_auto_workers_divide_batch_size(slots: int, many: int, batch: int, expec
         assert choose_worker_count(config, many, hardware) == expected
 
 
+def test_auto_workers_leave_two_cores_to_one() -> None:
+    """On two cores a second rank costs more than it brings; two GPUs are both used."""
+    config = GanConfig(steps=1, batch_size=64, workers="auto")
+    assert choose_worker_count(config, 1, Hardware.of_one_machine(2)) == 1
+    assert choose_worker_count(config, 1, Hardware.of_one_machine(4, 2)) == 2
+
+
 def test_workers_accept_number_or_auto() -> None:
     """The setting workers accepts a whole number from 1 or auto, and nothing else."""
     assert load_job(DIGITS, ["gan.workers=auto", "classifier.workers=auto"]).gan.workers == "auto"
