@@ -63,7 +63,7 @@ class TrainingConfig(Config):
     workers: Workers = 1
     """Processes that share a training; where there is room for fewer, fewer are used. auto: all that the cluster has,
     as far as they divide the batch and leave each worker 16 rows, since batch norm goes by a worker's own rows; but one
-    on two CPUs."""
+    on a machine of two CPUs."""
     min_workers: Count | None = None
     """The least workers to train with while the cluster has room for no more; absent: all of them."""
     placement: Literal["pack", "spread"] = "pack"

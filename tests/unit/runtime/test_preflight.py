@@ -12,7 +12,7 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster, preflight
-from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.hardware import Hardware, NodeResources
 from ganaug_ray.runtime.preflight import Node, NodeReport
 from ganaug_ray.runtime.resources import choose_worker_count
 from tests.conftest import DIGITS, TINY
@@ -158,10 +158,11 @@ def test_auto_workers_divide_batch_size(slots: int, many: int, batch: int, expec
 
 
 def test_auto_workers_leave_two_cores_to_one() -> None:
-    """On two cores a second rank costs more than it brings; two GPUs are both used."""
+    """On two cores a second rank costs more than it brings; two GPUs or two machines are both used."""
     config = GanConfig(steps=1, batch_size=64, workers="auto")
     assert choose_worker_count(config, 1, Hardware.of_one_machine(2)) == 1
     assert choose_worker_count(config, 1, Hardware.of_one_machine(4, 2)) == 2
+    assert choose_worker_count(config, 1, Hardware((NodeResources(1), NodeResources(1)))) == 2
 
 
 def test_workers_accept_number_or_auto() -> None:
