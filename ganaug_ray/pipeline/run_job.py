@@ -230,8 +230,7 @@ def act_on_experiment(
                 if "ray" in sys.modules:
                     from ganaug_ray.runtime import cluster
 
-                    with terminal.show_progress("end", lambda: (1.0, "ending Ray")):  # it takes seconds
-                        cluster.disconnect()
+                    cluster.disconnect()
 
 
 def _quote_arguments(options: RunOptions, run: Run) -> str:
