@@ -1,9 +1,8 @@
 """The generate stage: from a generator, numbers of images a class and a seed to a screened store of synthetic images.
 
 Images are made in blocks whose latents depend on class and number alone, by as many actors as there is room for, until
-enough images of each class have passed the screening. Whoever made a block writes it, so no image passes through the
-driver, and the number of actors changes nothing. Actors of our own and not Ray Data's, whose rows must be known when it
-starts: here what passed of a class's blocks decides which ones it still needs.
+enough images of each class have passed the screening. Whoever made a block writes it; none goes through the driver.
+Ray Data would have to know all blocks at its start; here what passed of a class decides which ones it still needs.
 """
 
 import time

@@ -37,7 +37,7 @@ def advise_next(context: StageContext) -> str | None:
     left_out = find_unusable_arms(context.job, context.run)
     for judged in judge_generators(context.job, context.run):
         if set(judged.arms) & set(left_out):
-            return _advise(context, judged, lambda setting: f"`ganaug run {_change(context.arguments, setting)}`")
+            return _advise(context, judged, lambda setting: f"`ganaug run {_put_setting(context.arguments, setting)}`")
     return None
 
 
@@ -50,20 +50,20 @@ def refuse_unusable(context: StageContext, name: str) -> None:
             raise StageFailed(f"{judged.sentence} {_advise(context, judged, _format_option)}")
 
 
-def _change(arguments: str, setting: str) -> str:
+def _put_setting(arguments: str, setting: str) -> str:
     """Add a setting to a command line's arguments, in place of what they set that key to.
 
-    >>> _change("pets --set gan.steps=150 --out pets-long", "gan.steps=4000")
+    >>> _put_setting("pets --set gan.steps=150 --out pets-long", "gan.steps=4000")
     'pets --out pets-long --set gan.steps=4000'
     """
     key = setting.partition("=")[0]
-    kept: list[str] = []
+    words: list[str] = []
     for word in shlex.split(arguments):
-        if kept[-1:] == ["--set"] and word.startswith(f"{key}="):
-            kept.pop()
+        if words[-1:] == ["--set"] and word.startswith(f"{key}="):
+            words.pop()
         else:
-            kept.append(word)
-    return shlex.join([*kept, "--set", setting])
+            words.append(word)
+    return shlex.join([*words, "--set", setting])
 
 
 def _format_option(setting: str) -> str:

@@ -73,11 +73,11 @@ def list_looks(job: Job, run: Run) -> list[Plan]:
         they begin with its own: those were given since.
     """
     compare = job.compare  # of a stored job, splits and seeds are those that it has come to
-    own = Plan(compare.splits, compare.seeds)
+    requested = Plan(compare.splits, compare.seeds)
     splits = _count_splits(job, run)
-    start = Plan(compare.planned_splits or own.splits, compare.planned_seeds or own.seeds)
+    start = Plan(compare.planned_splits or requested.splits, compare.planned_seeds or requested.seeds)
     planned = plan_looks(start, compare.looks, splits)
-    return planned if own in planned else plan_looks(own, compare.looks, splits)
+    return planned if requested in planned else plan_looks(requested, compare.looks, splits)
 
 
 def _count_splits(job: Job, run: Run) -> int:
