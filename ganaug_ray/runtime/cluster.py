@@ -4,13 +4,17 @@ import os
 import signal
 import socket
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 
-# Private, each for want of a public way: to keep a Ray on 127.0.0.1 (start_private) and to end its autoscaler
-# (_end_monitor), and for what an autoscaler may grow to, which `ray.cluster_resources` leaves out.
-from ray._private import ray_constants, worker
+# Private, each for want of a public way: to keep a Ray on 127.0.0.1 (start_private), to wait longer for its node
+# (_wait_for_node), to end its autoscaler (_end_monitor), and for what an autoscaler may grow to, which
+# `ray.cluster_resources` leaves out.
+from ray._private import ray_constants, services, worker
 from ray._private.state import state
 from ray.exceptions import AuthenticationError
 
@@ -23,6 +27,7 @@ from ganaug_ray.runtime.hardware import Hardware, has_apple_gpu
 
 _is_connected_here = False  # by this module; a Ray that whoever uses the package has connected to stays connected
 SIGNAL_CHECK_INTERVAL_MS = 100  # milliseconds between looks at signals while results are waited for, of Ray's 1,000
+NODE_PATIENCE_S = 180.0  # seconds for a Ray of this machine to come up; on a busy one Ray's own 30 are too few
 
 
 def connect(
@@ -106,13 +111,44 @@ def _declare_gpus(used: bool) -> dict[str, int]:
 def _init_ray(**options: Any) -> Any:
     """Call ray.init. Ray has SIGTERM abort the process, with a stack: it goes on to mean what it did before."""
     os.environ.setdefault("RAY_get_check_signal_interval_milliseconds", str(SIGNAL_CHECK_INTERVAL_MS))
+    os.environ.setdefault("RAY_agent_register_timeout_ms", str(round(NODE_PATIENCE_S * 1000)))
     global _is_connected_here
     before = signal.getsignal(signal.SIGTERM)
-    context = ray.init(**options)
+    with _wait_for_node():
+        context = ray.init(**options)
     _is_connected_here = True
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
     return context
+
+
+@contextmanager
+def _wait_for_node() -> Iterator[None]:
+    """Have ray.init wait NODE_PATIENCE_S for a node that it starts; its own 30 seconds are written into its code.
+
+    Raises:
+        UserError: the node has not come up by then.
+    """
+    asked: Callable = services.get_node
+    deadline = time.monotonic() + NODE_PATIENCE_S
+
+    def get_node(*args: Any) -> Any:
+        while True:
+            try:
+                return asked(*args)
+            except RuntimeError:  # the node is not known yet
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"Ray did not start within {NODE_PATIENCE_S:.0f} seconds: other work takes this machine's "
+                        "processors or memory; try again when there is less of it"
+                    ) from None
+                time.sleep(0.1)
+
+    services.get_node = get_node
+    try:
+        yield
+    finally:
+        services.get_node = asked
 
 
 def _probe_address(address: str) -> None:

@@ -19,6 +19,7 @@ USED = {
     "ray._common.utils.get_system_memory": ["memory_limit_filename", "memory_limit_filename_v2"],
     "ray._private.utils.get_used_memory": [],
     "ray._private.ray_constants": None,
+    "ray._private.services": None,
     "ray._private.worker": None,
     "ray._private.state.state": None,
     "ray._private.ray_constants.get_runtime_env_default_excludes": [],
@@ -28,6 +29,7 @@ USED = {
 }
 ATTRIBUTES = {
     "ray._private.ray_constants": {"ENABLE_RAY_CLUSTER": None, "PROCESS_TYPE_MONITOR": None},
+    "ray._private.services": {"get_node": ["gcs_address", "node_id"]},
     "ray._private.worker": {"_global_node": None},
     "ray._private.runtime_env.packaging": {
         "GCS_STORAGE_MAX_SIZE": None,
@@ -74,6 +76,7 @@ def test_private_objects_keep_their_methods() -> None:
     kill = list_parameters(node.Node._kill_process_type)
     assert {"process_type", "allow_graceful", "check_alive"} < set(kill)
     assert "self.all_processes" in inspect.getsource(node.Node)
+    assert "ray._private.services.get_node(" in inspect.getsource(node.Node.__init__), "looked up when it is called"
 
 
 def test_train_still_has_its_hidden_options() -> None:
