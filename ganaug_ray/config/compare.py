@@ -7,6 +7,7 @@ from pydantic import Field
 from ganaug_ray.config.base import Config, Count, Share
 
 MAX_SEEDS = 100
+AIMS = ("visible_gain", "budget_minutes")  # of a plan: each stands in place of splits and seeds
 
 
 class CompareConfig(Config):

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.classifier import CheckNetwork
+from ganaug_ray.config.compare import AIMS
 from ganaug_ray.config.relative_paths import resolve_paths
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.errors import UserError
@@ -56,8 +57,11 @@ def build_job(
     Raises:
         UserError: as ``load_job``.
     """
+    aims = _read_aims(content)
     for override in overrides or []:
         _apply_override(content, override)
+    if _read_aims(content) != aims:
+        _drop_plan(content["compare"], overrides or [])
     content = _expand_variables(content, name)
     resolve_paths(content, base)
     try:
@@ -144,6 +148,21 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     if not equals or not all(parts):
         raise UserError(f"--set {override}: expected key=value, such as gan.lr=1e-4")
     _set_key(content, parts, parse_yaml(text, f"--set {override}", parts[-1]), f"--set {override}")
+
+
+def _read_aims(content: dict[str, Any]) -> list[Any]:
+    section = content.get("compare")
+    return [section.get(aim) for aim in AIMS] if isinstance(section, dict) else [None] * len(AIMS)
+
+
+def _drop_plan(compare: dict[str, Any], overrides: list[str]) -> None:
+    """Drop what another aim was planned with, but what is overridden: the numbers would stand for the new one too."""
+    given = {override.partition("=")[0].strip() for override in overrides}
+    for name in ("seeds", "splits"):
+        if f"planned_{name}" in compare and f"compare.planned_{name}" not in given:
+            del compare[f"planned_{name}"]
+            if f"compare.{name}" not in given:
+                compare.pop(name, None)
 
 
 def _set_key(content: dict[str, Any], parts: list[str], value: Any, name: str) -> None:

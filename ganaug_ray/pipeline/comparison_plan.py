@@ -14,7 +14,7 @@ import yaml
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
-from ganaug_ray.config.compare import CompareConfig
+from ganaug_ray.config.compare import AIMS, CompareConfig
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.raw import PART_IMAGES
@@ -28,7 +28,6 @@ SPLITS = 5
 SEEDS = 2
 SEEDS_OF_FIRST_LOOK = 1  # where more are added until the answer is firm
 SEEDS_OF_ONE_SPLIT = 5
-AIMS = ("visible_gain", "budget_minutes")
 SET_BY = {"budget_minutes": ", which --minutes sets"}  # the option of the command line, for messages
 
 

@@ -342,6 +342,19 @@ def test_stored_job_keeps_its_plan(tmp_path: Path, photos: Path, known: None) ->
     assert (stored.compare.splits, stored.compare.seeds) == (5, 1)
 
 
+def test_stored_job_with_another_aim_is_planned_anew(tmp_path: Path, photos: Path, known: None) -> None:
+    """What is set beside a stored plan is followed: another aim chooses another plan, the same one changes nothing."""
+    path, run = write_job(tmp_path, photos), open_run(tmp_path)
+    run.claim_folder(comparison_plan.plan_comparison(load_job(path, ["compare.visible_gain=0.02"]), run))
+    stored = tmp_path / "run" / "job.yaml"
+    assert load_job(stored, ["compare.visible_gain=0.02"]) == load_job(stored)
+    sharper = comparison_plan.plan_comparison(load_job(stored, ["compare.visible_gain=0.01"]), run)
+    assert sharper == comparison_plan.plan_comparison(load_job(path, ["compare.visible_gain=0.01"]), run)
+    assert sharper.compare.seeds * sharper.compare.splits > 5
+    with pytest.raises(UserError, match=r"it would choose .* but the job gives compare\.seeds"):
+        comparison_plan.plan_comparison(load_job(stored, ["compare.visible_gain=0.01", "compare.seeds=3"]), run)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -44,7 +44,8 @@ def test_free_settings_make_no_candidate(run: Run) -> None:
     plain = hash_with(run)
     free = [
         "gan.workers=2", "gan.min_workers=1", "classifier.workers=2", "data.loader=stream", "data.executor=ray_data",
-        "data.resident_limit=0.5", "compare.seeds=9", "compare.worthwhile=0.02", "augment.allow_copies=true",
+        "data.resident_limit=0.5", "compare.seeds=9", "classifier.log_every=2", "gan.checkpoint_every=3",
+        "compare.worthwhile=0.02", "augment.allow_copies=true",
         "augment.pseudo_confidence=0.5",
     ]  # fmt: skip
     for setting in free:
