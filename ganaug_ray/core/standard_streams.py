@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 from ganaug_ray.errors import UserError
 
@@ -20,6 +21,15 @@ def open_closed_streams() -> None:
         sys.stdout = os.fdopen(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
+def silence_errors() -> None:
+    """Send to /dev/null what else is written to standard error: libraries count their leaks as the process ends."""
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def flush_output() -> None:
