@@ -20,6 +20,7 @@ from ganaug_ray.core.run_clock import RunClock
 from ganaug_ray.core.wording import format_time
 
 PROGRESS_POLL_S = 0.5  # seconds between looks at a running stage
+DRAWS_PER_S = 4  # of a bar: each takes 2 ms from a core that may train
 PLAIN_LINE_INTERVAL_S = 15.0  # seconds between lines where there is no terminal to draw a bar on
 STAGE_NAME_WIDTH = 10
 STATUS_WIDTH = 6
@@ -187,8 +188,9 @@ class Terminal:
         )
         # By default rich would draw what other libraries print above its bar; it belongs in the log.
         with Progress(
-            *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
-        ) as progress:
+            *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False,
+            refresh_per_second=DRAWS_PER_S,
+        ) as progress:  # fmt: skip
             share, words = self._read_progress()
             task = progress.add_task(stage, total=1.0, words=words, left=self._describe_left(share))
             while not stop.wait(PROGRESS_POLL_S):
