@@ -352,13 +352,19 @@ def test_three_arms_appear_together(tmp_path: Path) -> None:
     assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
 
 
-def test_controls_appear_with_training_time(tmp_path: Path) -> None:
-    """Negative controls are listed with the candidates, and every arm with its training time."""
+def test_controls_appear_with_training_time(tmp_path: Path, reported: Experiment) -> None:
+    """Negative controls are listed with the candidates, and every arm with its training time.
+
+    What controls are is told where there are some.
+    """
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, NOISE, SYNTHETIC])
     page, figures = Page(experiment.report()).text, experiment.figures()
     rows = [(row["arm"], row["role"], row["models"], row["train_seconds"]) for row in figures["arm_rows"]]
     assert rows == [(REAL, "baseline", 2, 50), (SYNTHETIC, "chosen", 2, 50), (NOISE, "control", 2, 50)]
     assert "noise control" in page
+    for words in ("hollow where an arm is a control", "Controls are never chosen"):
+        assert words in page
+        assert words not in Page(reported.page()).text
     assert list(figures["recall_change"]) == [SYNTHETIC], "controls would be in the way"
     assert "McNemar" in page
     assert "is the only candidate; its change on test gives the verdict" in page
