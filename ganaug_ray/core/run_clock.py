@@ -27,6 +27,7 @@ class RunClock:
         self._stage: str | None = None
         self._began_s = 0.0
         self._first_share: float | None = None
+        self._start_s = 0.0  # of the running call: until it had a share to tell
 
     def begin(self, stage: str) -> None:
         """Begin a call of a stage."""
@@ -49,18 +50,19 @@ class RunClock:
 
         Args:
             share: of the running stage that is done, from 0 to 1. The first one above 0 was done by an earlier run, or
-                is small: no time is expected for that.
+                is small: no time is expected for that. What passed until then is taken for starting, and as expected.
         """
         if not self._left_s:
             return None
         elapsed_s = time.monotonic() - self._began_s if self._stage else 0.0
         expected_s = self._expect_call()
         if self._first_share is None and share > 0:
-            self._first_share = share
+            self._first_share, self._start_s = share, elapsed_s
         if share >= 1:
             reached_s = expected_s
         elif self._first_share is not None and share > self._first_share:
-            reached_s = expected_s * (share - self._first_share) / (1 - self._first_share)
+            start_s = min(self._start_s, SILENT_SHARE * expected_s)
+            reached_s = start_s + (expected_s - start_s) * (share - self._first_share) / (1 - self._first_share)
         else:
             reached_s = min(elapsed_s, SILENT_SHARE * expected_s)
         taken_s = self._taken_s + elapsed_s

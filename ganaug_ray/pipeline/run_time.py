@@ -19,8 +19,8 @@ from ganaug_ray.pipeline.work_left import Work
 from ganaug_ray.runtime import hardware, resources
 
 # Seconds, as seen in runs on two busy cores, over how much longer steps took there than they computed.
-RAY_START_S = 8.0
-PROCESSES_START_S = 6.0  # until the processes of a stage have imported torch and train
+RAY_START_S = 16.0  # and of its first processes, besides what those of later stages take
+PROCESSES_START_S = 4.0  # until the processes of a stage train
 RANKS_START_S = 24.0  # until Ray Train has the ranks of a training together
 DATASET_S = 2.5  # of each split, besides reading the images: shards, and the card with its plots
 FIT_S = 1.5  # of each classifier, besides its steps: loading, predictions, the model's files

@@ -190,6 +190,17 @@ def test_earlier_share_of_a_stage_is_not_expected(clock: Time) -> None:
     assert run.estimate_left(0.75) == pytest.approx(50)
 
 
+def test_start_of_a_stage_is_no_slow_pace(clock: Time) -> None:
+    """What passes until a stage tells its first share is a part of its time, not a sign that the rest is slow."""
+    run = RunClock({"teach": 40.0, "train": 400.0})
+    run.begin("teach")
+    run.estimate_left(0.0)
+    clock.now += 20
+    assert run.estimate_left(0.1) == pytest.approx(420)
+    clock.now += 10
+    assert run.estimate_left(0.55) == pytest.approx(410)
+
+
 def test_stage_of_several_calls_is_shared_out(clock: Time) -> None:
     """Each call of a stage, one a split, takes its part of what is expected of the stage."""
     run = RunClock({"prepare": 100.0, "train": 100.0}, {"prepare": 5})
