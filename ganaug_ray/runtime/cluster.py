@@ -12,7 +12,7 @@ from typing import Any
 import ray
 
 # Private, each for want of a public way: to keep a Ray on 127.0.0.1 (start_private), to wait longer for its node
-# (_wait_for_node), to end its autoscaler (_end_monitor), and for what an autoscaler may grow to, which
+# (wait_for_node), to end its autoscaler (_end_monitor), and for what an autoscaler may grow to, which
 # `ray.cluster_resources` leaves out.
 from ray._private import ray_constants, services, worker
 from ray._private.state import state
@@ -111,10 +111,9 @@ def _declare_gpus(used: bool) -> dict[str, int]:
 def _init_ray(**options: Any) -> Any:
     """Call ray.init. Ray has SIGTERM abort the process, with a stack: it goes on to mean what it did before."""
     os.environ.setdefault("RAY_get_check_signal_interval_milliseconds", str(SIGNAL_CHECK_INTERVAL_MS))
-    os.environ.setdefault("RAY_agent_register_timeout_ms", str(round(NODE_PATIENCE_S * 1000)))
     global _is_connected_here
     before = signal.getsignal(signal.SIGTERM)
-    with _wait_for_node():
+    with wait_for_node():
         context = ray.init(**options)
     _is_connected_here = True
     if threading.current_thread() is threading.main_thread():
@@ -123,16 +122,17 @@ def _init_ray(**options: Any) -> Any:
 
 
 @contextmanager
-def _wait_for_node() -> Iterator[None]:
-    """Have ray.init wait NODE_PATIENCE_S for a node that it starts; its own 30 seconds are written into its code.
+def wait_for_node() -> Iterator[None]:
+    """Have Ray wait NODE_PATIENCE_S for a node that this process starts; its own 30 seconds are written into its code.
 
     Raises:
         UserError: the node has not come up by then.
     """
+    os.environ.setdefault("RAY_agent_register_timeout_ms", str(round(NODE_PATIENCE_S * 1000)))
     asked: Callable = services.get_node
-    deadline = time.monotonic() + NODE_PATIENCE_S
 
     def get_node(*args: Any) -> Any:
+        deadline = time.monotonic() + NODE_PATIENCE_S
         while True:
             try:
                 return asked(*args)
