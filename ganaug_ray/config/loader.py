@@ -156,7 +156,7 @@ def _read_aims(content: dict[str, Any]) -> list[Any]:
 
 
 def _drop_plan(compare: dict[str, Any], overrides: list[str]) -> None:
-    """Drop what another aim was planned with, but what is overridden: the numbers would stand for the new one too."""
+    """Drop the splits and seeds that were planned for another aim, except those that an override gives."""
     given = {override.partition("=")[0].strip() for override in overrides}
     for name in ("seeds", "splits"):
         if f"planned_{name}" in compare and f"compare.planned_{name}" not in given:

@@ -19,7 +19,7 @@ from ganaug_ray.pipeline.work_left import Work
 from ganaug_ray.runtime import hardware, resources
 
 # Seconds, as seen in runs on two busy cores, over how much longer steps took there than they computed.
-RAY_START_S = 16.0  # and of its first processes, besides what those of later stages take
+RAY_START_S = 16.0  # Ray itself, and what its first processes take longer than those of later stages
 PROCESSES_START_S = 4.0  # until the processes of a stage train
 RANKS_START_S = 24.0  # until Ray Train has the ranks of a training together
 DATASET_S = 2.5  # of each split, besides reading the images: shards, and the card with its plots

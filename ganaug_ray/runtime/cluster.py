@@ -139,8 +139,8 @@ def wait_for_node() -> Iterator[None]:
             except RuntimeError:  # the node is not known yet
                 if time.monotonic() > deadline:
                     raise UserError(
-                        f"Ray did not start within {NODE_PATIENCE_S:.0f} seconds: other work takes this machine's "
-                        "processors or memory; try again when there is less of it"
+                        f"Ray did not start within {NODE_PATIENCE_S:.0f} seconds: other work probably takes "
+                        "this machine's processors or memory; try again when there is less of it"
                     ) from None
                 time.sleep(0.1)
 

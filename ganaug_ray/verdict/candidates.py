@@ -19,8 +19,8 @@ from ganaug_ray.core.experiment_dir import Run, compute_fingerprint, read_marker
 from ganaug_ray.core.job_changes import FREE_KEYS
 from ganaug_ray.core.records import ModelRecord
 
-# Of what may not change within an experiment: no weight depends on these. A GAN's early end depends on its log.
-LOGGING_KEYS = {"classifier.log_every", "gan.checkpoint_every"}
+# No weight depends on these, though an experiment may not change them. A GAN's early end depends on gan.log_every.
+RECORDING_KEYS = {"classifier.log_every", "gan.checkpoint_every"}
 START_FILE = "start.json"  # beside the weights that trainings start from
 
 
@@ -80,7 +80,7 @@ def has_read_sources(job: Job, run: Run) -> bool:
 
 def _dump_section(job: Job, run: Run, section: str) -> dict[str, Any]:
     """Dump a section of a job without the settings by which no weight changes, and with the content of its start."""
-    free = {key.partition(".")[2] for key in FREE_KEYS | LOGGING_KEYS if key.startswith(f"{section}.")}
+    free = {key.partition(".")[2] for key in FREE_KEYS | RECORDING_KEYS if key.startswith(f"{section}.")}
     settings = getattr(job, section).model_dump(exclude=free)
     if _has_start(job, section) and (content := _hash_start(run, section)):
         settings |= {"weights": None, "init_from": content}

@@ -29,9 +29,9 @@ def test_objects_are_left_alone_at_the_end() -> None:
     """The interpreter does not go through what torch and Ray have made, which would take seconds without a word."""
     ended = end("--version")
     assert (ended.returncode, ended.stderr) == (0, "")
-    version, _, told = ended.stdout.partition(os.linesep)
+    version, _, count = ended.stdout.partition(os.linesep)
     assert version.startswith("ganaug ")
-    assert int(told.removesuffix(" objects left alone")) > 1000
+    assert int(count.removesuffix(" objects left alone")) > 1000
 
 
 def test_errors_are_shown_and_last_words_are_not() -> None:

@@ -13,13 +13,13 @@ from ganaug_ray.runtime import cluster
 
 
 @pytest.fixture
-def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """A node that is known at the fourth look; Ray itself would give up if its 30 seconds were over by the first."""
-    done: list[int] = []
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A node that is known at the fourth request."""
+    requests: list[int] = []
 
     def get_node(address: str, node_id: int) -> dict[str, Any]:
-        done.append(node_id)
-        if len(done) < 4:
+        requests.append(node_id)
+        if len(requests) < 4:
             raise RuntimeError("unknown")
         return {"NodeID": node_id}
 
@@ -30,20 +30,20 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(cluster.ray, "init", init)
     monkeypatch.setattr(cluster, "_is_connected_here", False)
     monkeypatch.setattr(os, "environ", os.environ.copy())
-    return done
+    return requests
 
 
-def test_slow_node_is_waited_for(looks: list[int]) -> None:
+def test_slow_node_is_waited_for(requests: list[int]) -> None:
     """A node that is not known at once is asked for again, whatever Ray's own patience is; then all is as before."""
     asked = services.get_node
     assert cluster._init_ray(address="local") == {"NodeID": 7}
-    assert looks == [7, 7, 7, 7]
+    assert requests == [7, 7, 7, 7]
     assert services.get_node is asked
 
 
-def test_absent_node_ends_in_one_sentence(looks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_node_ends_in_one_sentence(requests: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not come up in time is told as the likely cause and what to do, without a traceback."""
     monkeypatch.setattr(cluster, "NODE_PATIENCE_S", 0.0)
     with pytest.raises(UserError, match=r"^Ray did not start within 0 seconds: .* when there is less of it$"):
         cluster._init_ray(address="local")
-    assert looks == [7]
+    assert requests == [7]
