@@ -69,6 +69,12 @@ def is_deferred(job: Job, name: str) -> bool:
     return arm is not None and arm.classes == "gaining"
 
 
+def needs_generated_images(job: Job, name: str) -> bool:
+    """Whether an arm can only be trained after images were generated, or after arms that can."""
+    arm = job.compared_arms.get(name)  # None: the baseline, or a model that is not compared
+    return arm is not None and (arm.traits.is_synthetic or arm.traits.transfer or is_deferred(job, name))
+
+
 def check_classes(name: str, arm: MixConfig, train_counts: Mapping[str, int], rare: Sequence[str]) -> None:
     """Refuse an arm that names an unknown class, or asks for rare classes where none are rare.
 

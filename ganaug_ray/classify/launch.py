@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import ray
 import torch
@@ -43,8 +43,29 @@ def train_classifiers(
         if training.config.min_workers:
             _refuse_streaming(training, resident_gb)
     groups = _group_by_workers(trainings, hardware, notify)
-    single_worker_trainings = groups.pop(1, [])
-    store_names = list(itertools.chain.from_iterable(training.stores for training in single_worker_trainings))
+    tasks = plan_tasks(groups.pop(1, []), resident_gb, hardware)
+    failures = [task.describe_failure(error) for task, error in side_by_side.run_tasks(tasks) if error is not None]
+    for workers, group in groups.items():
+        train = functools.partial(_train_on_ranks, workers=workers, use_gpu=hardware.has_gpus)
+        at_once = resources.plan_stage("train", hardware, workers).at_once
+        for training, error in side_by_side.run_groups(train, group, at_once):
+            if error is not None:
+                failures.append(_describe_failure(training, error))
+    if failures:
+        raise StageFailed("\n".join(failures[:3]))
+
+
+def plan_tasks(
+    trainings: Sequence[ClassifierTraining], resident_gb: float, hardware: Hardware
+) -> list[side_by_side.TrainingTask]:
+    """Return the tasks of trainings of one worker each; the images that they share are read once.
+
+    Args:
+        trainings: as of ``train_classifiers``.
+        resident_gb: likewise.
+        hardware: likewise.
+    """
+    store_names = list(itertools.chain.from_iterable(training.stores for training in trainings))
     loans = object_store.lend_stores(store_names, resident_gb)
 
     def start(training: ClassifierTraining) -> "ray.ObjectRef[int | None]":
@@ -52,17 +73,14 @@ def train_classifiers(
         reserved = resources.plan_stage("train", hardware, gpu_share=share)
         return _train_task.options(**reserved.ray_options).remote(training, loans)
 
-    ends = [side_by_side.run_tasks(start, single_worker_trainings, _count_steps_kept)]
-    for workers, group in groups.items():
-        train = functools.partial(_train_on_ranks, workers=workers, use_gpu=hardware.has_gpus)
-        at_once = resources.plan_stage("train", hardware, workers).at_once
-        ends.append(side_by_side.run_groups(train, group, at_once))
-    failures = []
-    for training, error in itertools.chain.from_iterable(ends):
-        if error is not None:
-            failures.append(_describe_failure(training, error))
-    if failures:
-        raise StageFailed("\n".join(failures[:3]))
+    return [
+        side_by_side.TrainingTask(
+            functools.partial(start, training),
+            functools.partial(_count_steps_kept, training),
+            functools.partial(_describe_failure, training),
+        )
+        for training in trainings
+    ]
 
 
 def _group_by_workers(

@@ -4,11 +4,12 @@ Ray Train starts five processes before the first rank trains; one that has train
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import ray
 import torch
 
+from ganaug_ray.config import GanConfig
 from ganaug_ray.core import checkpoint, worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
@@ -25,10 +26,14 @@ from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.runtime import background_worker, cluster, resources, side_by_side, worker_group
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.resources import StageResources
+from ganaug_ray.runtime.side_by_side import TrainingTask
 
 
 def train_gans(
-    trainings: list[GanTraining], hardware: Hardware, notify: Callable[[str], None] = lambda text: None
+    trainings: list[GanTraining],
+    hardware: Hardware,
+    notify: Callable[[str], None] = lambda text: None,
+    others: Sequence[TrainingTask] = (),
 ) -> None:
     """Train GANs to the end, each from its newest checkpoint if there is one; as many side by side as there is room.
 
@@ -36,6 +41,7 @@ def train_gans(
         trainings: with the same settings, each writes a folder of its own.
         hardware: of the cluster, as far as it is to be used.
         notify: called with a sentence where a training gets other resources than the job asks for.
+        others: other trainings, which take what the GANs leave free; only where ``leave_room`` says that they do.
 
     Raises:
         UserError: balanced sampling, or workers that come and go, with more images than are kept in memory.
@@ -50,23 +56,29 @@ def train_gans(
     if lowered := resources.describe_lowered_workers(config, workers, hardware):
         notify(lowered)
     share = choose_gpu_share(trainings[0]) if hardware.has_gpus else 1.0
-    reserved, beside = resources.plan_gan_trainings(len(trainings), workers, hardware, share)
+    reserved, beside = resources.plan_gan_trainings(len(trainings), workers, hardware, share, bool(others))
     open_executor = functools.partial(background_worker.open_background_worker, beside) if beside else None
+    failures = []
     if workers > 1:
+        assert not others, "several workers leave no room"
         train = functools.partial(
             _train_on_ranks, workers=workers, use_gpu=hardware.has_gpus, open_executor=open_executor
         )
-        ends = side_by_side.run_groups(train, trainings, reserved.at_once)
+        for training, error in side_by_side.run_groups(train, trainings, reserved.at_once):
+            if error is not None:
+                failures.append(_describe_failure(training, error))
     else:
-        ends = _train_in_tasks(trainings, reserved, open_executor)
-    failures = []
-    for training, error in ends:
-        if isinstance(error, DivergenceError):
-            failures.append(_advise_lower_rate(error, training))
-        elif error is not None:
-            failures.append(str(error))
+        tasks = [_plan_task(training, reserved, open_executor) for training in trainings]
+        for task, error in side_by_side.run_tasks([*tasks, *others]):
+            if error is not None:
+                failures.append(task.describe_failure(error))
     if failures:
         raise StageFailed("\n".join(failures[:3]))
+
+
+def leave_room(config: GanConfig, trainings: int, hardware: Hardware) -> bool:
+    """Return whether GANs leave processors free for other trainings: each has one worker, and there are more slots."""
+    return trainings < hardware.worker_slots and resources.choose_worker_count(config, trainings, hardware) == 1
 
 
 def choose_gpu_share(training: GanTraining) -> float:
@@ -81,15 +93,13 @@ def choose_gpu_share(training: GanTraining) -> float:
     return resources.choose_gpu_share(parameters, config.batch_size, training.size)
 
 
-def _train_in_tasks(
-    trainings: list[GanTraining], reserved: StageResources, open_executor: OpenExecutor | None
-) -> Iterator[tuple[GanTraining, DivergenceError | StageFailed | None]]:
-    """Train each in a process of its own, and yield each when it ends, with its error or None."""
-
-    def start(training: GanTraining) -> "ray.ObjectRef[int | None]":
+def _plan_task(training: GanTraining, reserved: StageResources, open_executor: OpenExecutor | None) -> TrainingTask:
+    def start() -> "ray.ObjectRef[int | None]":
         return _train_task.options(**reserved.ray_options).remote(training, open_executor)
 
-    return side_by_side.run_tasks(start, trainings, _count_steps_kept)
+    return TrainingTask(
+        start, functools.partial(_count_steps_kept, training), functools.partial(_describe_failure, training)
+    )
 
 
 @ray.remote(max_retries=worker_group.MAX_RESTARTS)
@@ -117,7 +127,9 @@ def _train_on_ranks(training: GanTraining, workers: int, use_gpu: bool, open_exe
     )
 
 
-def _advise_lower_rate(error: DivergenceError, training: GanTraining) -> str:
+def _describe_failure(training: GanTraining, error: DivergenceError | StageFailed) -> str:
+    if isinstance(error, StageFailed):
+        return str(error)
     return (
         f"{error}. Set gan.lr below {training.config.recipe.lr_g:g}: that starts the training again from step 0, and "
         "deletes its checkpoints"

@@ -125,7 +125,7 @@ class Pipeline:
         if arms.has_gan(self.job):
             if self.job.augment.sources:
                 self.import_sources()  # what is wrong with them is told before the GAN
-            self.train_gan()
+            self.train_gan(with_classifiers=bool(self.job.compared_arms))
         if self.job.needs_synthetic_sources:
             self.generate_images()
         self.train_classifiers()
@@ -174,9 +174,13 @@ class Pipeline:
         """Train each split's teacher on real images; its features measure the GAN's quality, and it screens images."""
         training_stages.train_teachers(self.context)
 
-    def train_gan(self) -> None:
-        """Train the GANs on the training images: gan/; the teachers come first. Say what their images are worth."""
-        training_stages.train_gan(self.context)
+    def train_gan(self, with_classifiers: bool = False) -> None:
+        """Train the GANs on the training images: gan/; the teachers come first. Say what their images are worth.
+
+        Args:
+            with_classifiers: whether classifiers that need no generated images may be trained beside them.
+        """
+        training_stages.train_gan(self.context, with_classifiers)
         generator_check.print_verdicts(self.context)
 
     def generate_images(self) -> None:

@@ -41,3 +41,15 @@ def read_gan_progress(folders: list[Folder], steps: int) -> tuple[float, str]:
     if len(folders) > 1 and steps_done:
         words = f"{ready} of {len(folders)} GANs trained, {words}"
     return steps_done / (steps * len(folders)), words
+
+
+def read_side_by_side_progress(
+    gan_folders: list[Folder], gan_steps: int, fit_steps: list[tuple[Folder, int]]
+) -> tuple[float, str]:
+    """Return how far GANs are, and classifiers beside them if there are any: the share of those that are behind."""
+    share, words = read_gan_progress(gan_folders, gan_steps)
+    if not fit_steps:
+        return share, words
+    fit_share, _ = read_fit_progress(fit_steps)
+    ready = sum(folder.has_file(ModelRecord.FILE) for folder, _ in fit_steps)
+    return min(share, fit_share), f"{words}; beside it {ready} of {len(fit_steps)} models trained"

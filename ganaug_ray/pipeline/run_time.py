@@ -108,6 +108,7 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
     fit_s = time.classifier_s + FIT_S + rows * time.image_s
     steps = job.classifier.count_steps(images.count("train"))
     start_s = RAY_START_S
+    classifiers = work.classifiers
     if work.trials:
         stages.append(
             _estimate_trainings("choose", work.trials, "trial", steps, fit_s, job.classifier, start_s, time.gpus)
@@ -120,9 +121,13 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
         start_s = 0.0
     if work.gans:
         gan_steps = job.gan.count_steps(images.count("train"))
-        is_beside = measures_beside(job.gan, work.gans, time.gpus)
+        early = _count_classifiers_beside(job, work, time.gpus)
+        is_beside = measures_beside(job.gan, work.gans, time.gpus, early > 0)
         gan_s = _estimate_gan(job, gan_steps, time, is_beside)
         stage = _estimate_trainings("train-gan", work.gans, "GAN", gan_steps, gan_s, job.gan, start_s, time.gpus)
+        if early:
+            stage = _add_early_classifiers(stage, early, fit_s, work.gans * gan_s, start_s, time.gpus)
+            classifiers -= early
         if is_beside:
             at_a_time, _ = plan_processes(job.gan, work.gans, time.gpus)
             stage = replace(stage, processes=stage.processes + at_a_time)
@@ -132,10 +137,10 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
         drawn = _count_drawn_images(job, images)
         seconds = work.pools * (POOL_S + drawn * POOL_ANSWERS * time.image_s)
         stages.append(StageTime("generate", seconds, format_count(work.pools * drawn, "image"), work.pools))
-    if work.classifiers:
+    if classifiers:
         name = "train"
         stages.append(
-            _estimate_trainings(name, work.classifiers, "classifier", steps, fit_s, job.classifier, start_s, time.gpus)
+            _estimate_trainings(name, classifiers, "classifier", steps, fit_s, job.classifier, start_s, time.gpus)
         )
     stages += [
         StageTime("compare", VERDICT_S, "the verdict"),
@@ -159,6 +164,34 @@ def _estimate_gan(job: Job, steps: int, time: TrainingTime, is_beside: bool) -> 
     training_s = max(time.gan_s, figures_s - last_s) + last_s if is_beside else time.gan_s + figures_s
     end_s = 3 * time.look_s + time.cas_s  # by class, for copies, and beside held-out images
     return training_s + end_s + GAN_END_S
+
+
+def _count_classifiers_beside(job: Job, work: Work, gpus: int) -> int:
+    """Count the classifiers that are trained on what GANs leave free here; of a cluster it is taken that they do not.
+
+    As ``training_stages.train_gan`` does it: all trainings have one worker, and there are more slots than GANs.
+    """
+    if "RAY_ADDRESS" in os.environ or not work.early_classifiers:
+        return 0
+    gans, gan_ranks = plan_processes(job.gan, work.gans, gpus)
+    _, classifier_ranks = plan_processes(job.classifier, work.early_classifiers, gpus)
+    has_room = gan_ranks == classifier_ranks == 1 and gans < (gpus or hardware.count_usable_cores())
+    return work.early_classifiers if has_room else 0
+
+
+def _add_early_classifiers(
+    stage: StageTime, count: int, fit_s: float, gans_s: float, start_s: float, gpus: int
+) -> StageTime:
+    """Return the stage of GANs with classifiers beside them: it takes as long as the GANs, or as all on all slots."""
+    slots = gpus or hardware.count_usable_cores()
+    start_s += PROCESSES_START_S
+    longest_s = stage.seconds - start_s
+    if stage.processes == 1:
+        longest_s *= SIDE_BY_SIDE_FACTOR
+    shared_s = SIDE_BY_SIDE_FACTOR * (gans_s + count * fit_s) / slots
+    seconds = start_s + max(longest_s, shared_s)
+    words = f"{stage.words}, and {format_count(count, 'classifier')} beside"
+    return StageTime(stage.name, seconds, words, processes=slots)
 
 
 def _count_drawn_images(job: Job, images: ImageFacts) -> int:
@@ -202,7 +235,7 @@ def plan_processes(config: TrainingConfig, trainings: int, gpus: int = 0) -> tup
     return (min(trainings, slots), 1) if workers == 1 else (1, min(workers, slots))
 
 
-def measures_beside(config: TrainingConfig, trainings: int, gpus: int = 0) -> bool:
+def measures_beside(config: TrainingConfig, trainings: int, gpus: int = 0, has_others: bool = False) -> bool:
     """Return whether the figures of GANs are measured by other processes here, while they train.
 
     Of a cluster that RAY_ADDRESS names this machine knows nothing: it is taken not to.
@@ -212,4 +245,4 @@ def measures_beside(config: TrainingConfig, trainings: int, gpus: int = 0) -> bo
     machine = hardware.Hardware.of_one_machine(hardware.count_usable_cores(), gpus)
     workers = resources.choose_worker_count(config, trainings, machine)
     training = resources.plan_stage("train-gan", machine, workers)
-    return resources.plan_snapshots(trainings, training, machine) is not None
+    return resources.plan_snapshots(trainings, training, machine, has_others=has_others) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,14 @@ from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import AugmentationRecord, DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
+from ganaug_ray.pipeline.progress import read_fit_progress, read_side_by_side_progress
 from ganaug_ray.pipeline.stage import Split, StageContext
 from ganaug_ray.report import gan_figures
 
 if TYPE_CHECKING:
+    from ganaug_ray.classify.train_worker import ClassifierTraining
     from ganaug_ray.gan.training_spec import GanTraining
+    from ganaug_ray.runtime.hardware import Hardware
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
@@ -68,8 +71,13 @@ def train_teachers(context: StageContext) -> None:
     context.run_stage("teach", None if _find_missing_models(teachers) else Record(), work, outcome)
 
 
-def train_gan(context: StageContext) -> None:
-    """Train the GANs that are missing: gan/; the teachers come first, and pseudo-labels if an arm needs them."""
+def train_gan(context: StageContext, with_classifiers: bool = False) -> None:
+    """Train the GANs that are missing: gan/; the teachers come first, and pseudo-labels if an arm needs them.
+
+    Args:
+        context: of the run.
+        with_classifiers: whether classifiers that need no generated images may be trained on what the GANs leave free.
+    """
     train_teachers(context)
     _label_images(context)
     gans: list[tuple[Split, synthetic_pools.GanSource]] = []
@@ -79,8 +87,9 @@ def train_gan(context: StageContext) -> None:
 
     def work() -> Record:
         from ganaug_ray.augment import warm_start
+        from ganaug_ray.classify.launch import plan_tasks
         from ganaug_ray.gan import training_budget
-        from ganaug_ray.gan.launch import train_gans
+        from ganaug_ray.gan.launch import leave_room, train_gans
 
         trainings = []
         for split, gan in missing:
@@ -98,8 +107,14 @@ def train_gan(context: StageContext) -> None:
         hardware = context.connect_cluster()
         folders = [gan.folder for _, gan in missing]
         notify = functools.partial(context.terminal.print_stage_line, "train-gan", "note")
-        with context.terminal.show_progress("train-gan", lambda: read_gan_progress(folders, planned.steps)):
-            train_gans(trainings, hardware, notify)
+        fits = _Fits([], [])
+        if with_classifiers and leave_room(context.job.gan, len(trainings), hardware):
+            fits = _plan_fits(context, _list_early_models(context, hardware), "train-gan")
+        others = plan_tasks(fits.trainings, context.job.data.resident_gb, hardware)
+        with context.terminal.show_progress(
+            "train-gan", lambda: read_side_by_side_progress(folders, planned.steps, fits.steps)
+        ):
+            train_gans(trainings, hardware, notify, others)
         return {}
 
     def outcome(record: Record) -> str:
@@ -204,14 +219,47 @@ def _find_missing_models(requests: list[ModelRequest]) -> list[ModelRequest]:
     return missing
 
 
+def _list_early_models(context: StageContext, hardware: Hardware) -> list[ModelRequest]:
+    """List the missing models that can be trained before images are generated, in a process each."""
+    from ganaug_ray.runtime import resources
+
+    early = [
+        (split, arm, seed)
+        for arm, seed in arms.list_pairs(context.job)
+        if not arms.needs_generated_images(context.job, arm)
+        for split in context.splits
+    ]
+    missing = _find_missing_models(early)
+    workers = resources.choose_worker_count(context.job.classifier, len(missing), hardware)
+    return missing if workers == 1 else []
+
+
 def _train_models(context: StageContext, requests: list[ModelRequest], stage: str) -> None:
     """Train these models side by side."""
-    from ganaug_ray.classify import initial_weights
     from ganaug_ray.classify.launch import train_classifiers
-    from ganaug_ray.verdict import from_experiment
 
     if not requests:
         return
+    fits = _plan_fits(context, requests, stage)
+    hardware = context.connect_cluster()
+    notify = functools.partial(context.terminal.print_stage_line, stage, "note")
+    with context.terminal.show_progress(stage, lambda: read_fit_progress(fits.steps)):
+        train_classifiers(fits.trainings, context.job.data.resident_gb, hardware, notify)
+
+
+@dataclass(frozen=True)
+class _Fits:
+    """The trainings of classifiers, and the folder and the steps of each."""
+
+    trainings: list[ClassifierTraining]
+    steps: list[tuple[Folder, int]]
+
+
+def _plan_fits(context: StageContext, requests: list[ModelRequest], stage: str) -> _Fits:
+    """Return the trainings of these models; what they start from is read first, and told on the terminal."""
+    from ganaug_ray.classify import initial_weights
+    from ganaug_ray.verdict import from_experiment
+
     gaining = {}
     for arm in dict.fromkeys(arm for _, arm, _ in requests):
         if arms.is_deferred(context.job, arm):
@@ -228,15 +276,12 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
         arm_batches.refuse_streamed(split.job, split.run)
         rows = DatasetRecord.read(split.run.dataset).count_train_images()
         steps[split.number] = split.job.classifier.count_steps(rows)
-    hardware = context.connect_cluster()
     trainings = []
     fit_steps = []
     for split, arm, seed in requests:
         trainings.append(arm_batches.build_training(split.job, split.run, arm, seed, gaining.get(arm)))
         fit_steps.append((split.run.locate_model(arm, seed), steps[split.number]))
-    notify = functools.partial(context.terminal.print_stage_line, stage, "note")
-    with context.terminal.show_progress(stage, lambda: read_fit_progress(fit_steps)):
-        train_classifiers(trainings, context.job.data.resident_gb, hardware, notify)
+    return _Fits(trainings, fit_steps)
 
 
 def _describe_teacher(split: Split) -> str:

@@ -22,6 +22,8 @@ class Work:
     classifiers: int
     trials: int = 0
     """Of an augmentation."""
+    early_classifiers: int = 0
+    """Those among the classifiers that can be trained beside the GANs."""
 
     @property
     def trainings(self) -> int:
@@ -35,7 +37,8 @@ def count_work(job: Job, run: Run | None = None) -> Work:
         job = usable_arms.leave_out_unusable(job, run)
     needs_teachers = arms.needs_teacher(job)
     gans_per_split = arms.count_gans(job)
-    datasets = teachers = gans = pools = classifiers = 0
+    datasets = teachers = gans = pools = classifiers = early = 0
+    early_pairs = [(arm, seed) for arm, seed in arms.list_pairs(job) if not arms.needs_generated_images(job, arm)]
     for number in range(job.compare.splits):
         split = run.locate_split(number) if run else None
         if split is None or DatasetRecord.find(split.dataset) is None:
@@ -44,9 +47,11 @@ def count_work(job: Job, run: Run | None = None) -> Work:
             gans += gans_per_split
             pools += job.needs_synthetic_sources
             classifiers += len(arms.list_pairs(job))
+            early += len(early_pairs)
             continue
         pairs = arms.list_pairs(job)
         classifiers += sum(ModelRecord.find(split.locate_model(arm, seed)) is None for arm, seed in pairs)
+        early += sum(ModelRecord.find(split.locate_model(arm, seed)) is None for arm, seed in early_pairs)
         teachers += needs_teachers and ModelRecord.find(arms.locate_teacher(split)) is None
         if gans_per_split:
             gans += sum(GanRecord.find(gan.folder) is None for gan in synthetic_pools.list_gans(job, split))
@@ -54,4 +59,4 @@ def count_work(job: Job, run: Run | None = None) -> Work:
             split_pools = synthetic_pools.list_pools(job, split)
             pools += any(synthetic_pools.read_finished_pool(pool) is None for pool in split_pools)
     trials = len(augmentation_choice.list_missing_trials(job, run))
-    return Work(datasets, teachers, gans, pools, classifiers, trials)
+    return Work(datasets, teachers, gans, pools, classifiers, trials, early)

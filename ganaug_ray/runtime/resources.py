@@ -166,7 +166,7 @@ def choose_executor(configured: ExecutorName, hardware: Hardware) -> Literal["pr
 
 
 def plan_gan_trainings(
-    trainings: int, workers: int, hardware: Hardware, gpu_share: float = 1.0
+    trainings: int, workers: int, hardware: Hardware, gpu_share: float = 1.0, has_others: bool = False
 ) -> tuple[StageResources, StageResources | None]:
     """Return what each GAN's training reserves, and what the process does that measures its snapshots meanwhile.
 
@@ -177,6 +177,7 @@ def plan_gan_trainings(
         workers: of each.
         hardware: that of the cluster.
         gpu_share: of a GPU, for such networks; 1: they take a whole one, and leave nothing to another process.
+        has_others: whether other trainings wait for what is free beside them.
 
     Returns:
         The second is None where a training measures its snapshots itself.
@@ -187,16 +188,16 @@ def plan_gan_trainings(
     """
     is_single = trainings == 1
     training = plan_stage("train-gan", hardware, workers, 1.0 if is_single else gpu_share)
-    snapshots = plan_snapshots(trainings, training, hardware, gpu_share)
+    snapshots = plan_snapshots(trainings, training, hardware, gpu_share, has_others)
     if snapshots is None and is_single and training.gpus == 1 and workers == 1 and gpu_share < 1:
         less = plan_stage("train-gan", hardware, workers, 1 - gpu_share)
-        snapshots = plan_snapshots(trainings, less, hardware, gpu_share)
+        snapshots = plan_snapshots(trainings, less, hardware, gpu_share, has_others)
         training = less if snapshots is not None else training
     return training, snapshots
 
 
 def plan_snapshots(
-    trainings: int, training: StageResources, hardware: Hardware, gpu_share: float = 1.0
+    trainings: int, training: StageResources, hardware: Hardware, gpu_share: float = 1.0, has_others: bool = False
 ) -> StageResources | None:
     """Return what a process reserves that measures a GAN's snapshots while it trains.
 
@@ -208,6 +209,7 @@ def plan_snapshots(
         training: what each of them reserves.
         hardware: that of the cluster; what an autoscaler may add is not waited for.
         gpu_share: of a GPU, for such networks.
+        has_others: whether other trainings wait, one of which must fit too.
 
     Returns:
         None where there is no room beside each training: then they measure their snapshots themselves.
@@ -219,6 +221,10 @@ def plan_snapshots(
     at_once = max(1, min(trainings, training.at_once))
     free_cpus = sum(node.cpus for node in hardware.nodes) - at_once * training.unit_cpus
     free_gpus = sum(node.gpus for node in hardware.nodes) - at_once * training.unit_gpus
+    if has_others:
+        other = plan_stage("train", hardware)
+        free_cpus -= other.unit_cpus
+        free_gpus -= other.unit_gpus
     fits = at_once * needed.unit_cpus <= free_cpus and at_once * needed.unit_gpus <= free_gpus
     return needed if fits else None
 

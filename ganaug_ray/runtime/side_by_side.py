@@ -5,6 +5,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import ray
@@ -20,23 +21,33 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class TrainingTask:
+    """A training of one process.
+
+    Attributes:
+        start: starts it as a Ray task, which returns what ``catch_divergence`` does.
+        read_step: returns how far its newest checkpoint is.
+        describe_failure: says in a sentence why it failed.
+    """
+
+    start: Callable[[], "ray.ObjectRef[int | None]"]
+    read_step: Callable[[], int]
+    describe_failure: Callable[[DivergenceError | StageFailed], str]
+
+
 def run_tasks(
-    start: Callable[[T], "ray.ObjectRef[int | None]"], tasks: Sequence[T], read_step: Callable[[T], int]
-) -> Iterator[tuple[T, DivergenceError | StageFailed | None]]:
-    """Run one-process tasks in parallel, and yield each when it ends, with its error or None.
+    tasks: Sequence[TrainingTask],
+) -> Iterator[tuple[TrainingTask, DivergenceError | StageFailed | None]]:
+    """Run trainings in parallel, those first that stand first, and yield each when it ends, with its error or None.
 
     One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time. Where
     this is left early, by an interrupt, those that still run are ended: a Ray that stays would go on with them.
 
-    Args:
-        start: starts a task, which returns what ``catch_divergence`` does.
-        tasks: what to start.
-        read_step: how far a task's newest checkpoint is.
-
     Raises:
         DiskFull: as a task did; the others are ended.
     """
-    waiting = {start(task): (task, read_step(task)) for task in tasks}
+    waiting = {task.start(): (task, task.read_step()) for task in tasks}
     try:
         while waiting:
             (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
@@ -49,9 +60,9 @@ def run_tasks(
             except ray.exceptions.RayError as error:
                 if full := find_disk_full(error):
                     raise full from error
-                if read_step(task) > before:
+                if task.read_step() > before:
                     logger.info("a training restarts: %s", get_last_line(error))
-                    waiting[start(task)] = task, read_step(task)
+                    waiting[task.start()] = task, task.read_step()
                     continue
                 failure = StageFailed(f"a worker failed: {get_last_line(error)}")
             yield task, failure

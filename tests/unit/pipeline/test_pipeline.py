@@ -40,7 +40,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "build_report",
     ]
     for name in (*stages, "promote_champion"):
-        monkeypatch.setattr(Pipeline, name, lambda self, name=name: names.append(name))
+        monkeypatch.setattr(Pipeline, name, lambda self, name=name, **named: names.append(name))
     return names
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,8 @@ def test_figures_beside_the_training_cost_little(four_cores: None, images: Image
 
     def gan_stage(workers: int, look_s: float) -> run_time.StageTime:
         job = load_job(DIGITS, ["arms={}", "gan.steps=400", "gan.snapshot_every=100", f"gan.workers={workers}"])
-        time = estimate_run_time(job, images, TrainingTime(38, 100, look_s=look_s), count_work(job))
+        work = replace(count_work(job), early_classifiers=0)
+        time = estimate_run_time(job, images, TrainingTime(38, 100, look_s=look_s), work)
         return next(stage for stage in time.stages if stage.name == "train-gan")
 
     assert gan_stage(1, 10).seconds - gan_stage(1, 0).seconds == pytest.approx((1 + 3) * 10)
@@ -170,6 +172,27 @@ def test_figures_beside_the_training_cost_little(four_cores: None, images: Image
     shared = run_time.RANK_EFFICIENCY * 4
     assert gan_stage(4, 10).seconds - gan_stage(4, 0).seconds == pytest.approx((4 + 3) * 10 / shared), "no core is free"
     assert (gan_stage(1, 10).processes, gan_stage(4, 10).processes) == (2, 4)
+
+
+def test_classifiers_beside_a_gan_take_what_it_leaves(four_cores: None, images: ImageFacts) -> None:
+    """Classifiers that wait for no image fill the cores that a GAN leaves free, and are not counted again."""
+
+    def estimate(workers: int, gan_s: float) -> dict[str, run_time.StageTime]:
+        settings = ["arms={oversample: {}, synthetic: {}}", "compare.splits=1", "compare.seeds=4"]
+        job = load_job(DIGITS, [*settings, f"gan.workers={workers}"])
+        time = estimate_run_time(job, images, TrainingTime(38, gan_s), count_work(job))
+        return {stage.name: stage for stage in time.stages}
+
+    fit_s = 38 + run_time.FIT_S
+    start_s = run_time.PROCESSES_START_S
+    beside = estimate(1, 400)
+    assert beside["train-gan"].words.endswith(" steps, and 8 classifiers beside")
+    assert beside["train"].words == "4 classifiers of 400 steps, 4 at a time"
+    alone_s = 400 + run_time.GAN_END_S
+    assert beside["train-gan"].seconds == pytest.approx(start_s + run_time.SIDE_BY_SIDE_FACTOR * alone_s)
+    filled_s = run_time.SIDE_BY_SIDE_FACTOR * (20 + run_time.GAN_END_S + 8 * fit_s) / 4
+    assert estimate(1, 20)["train-gan"].seconds == pytest.approx(start_s + filled_s), "they are longer than the GAN"
+    assert estimate(4, 400)["train"].words == "12 classifiers of 400 steps, 4 at a time", "no core is free"
 
 
 def test_cluster_counts_as_one_process(images: ImageFacts, monkeypatch: pytest.MonkeyPatch) -> None:

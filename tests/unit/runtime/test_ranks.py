@@ -71,8 +71,13 @@ def test_only_progressing_parallel_tasks_restart(
     ends: dict[str, list[Any]] = {"lost often": [lost] * 9 + [None], "lost at once": [lost], "diverged": [7]}
     steps = dict.fromkeys(ends, 0)
 
-    def start(task: str) -> Any:
-        return task, len(ends[task]), ends[task].pop(0)
+    def plan(name: str) -> side_by_side.TrainingTask:
+        def start() -> Any:
+            return name, len(ends[name]), ends[name].pop(0)
+
+        return side_by_side.TrainingTask(start, lambda: steps[name], str)
+
+    tasks = {name: plan(name) for name in ends}
 
     def wait(refs: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
         return refs[:1], refs[1:]
@@ -86,9 +91,10 @@ def test_only_progressing_parallel_tasks_restart(
 
     monkeypatch.setattr(ray, "wait", wait)
     monkeypatch.setattr(ray, "get", get)
-    told = dict(side_by_side.run_tasks(start, list(ends), lambda task: steps[task]))
-    assert told["lost often"] is None
-    assert isinstance(told["lost at once"], StageFailed)
-    assert isinstance(told["diverged"], DivergenceError)
-    assert told["diverged"].step == 7
+    told = dict(side_by_side.run_tasks(list(tasks.values())))
+    assert told[tasks["lost often"]] is None
+    assert isinstance(told[tasks["lost at once"]], StageFailed)
+    diverged = told[tasks["diverged"]]
+    assert isinstance(diverged, DivergenceError)
+    assert diverged.step == 7
     assert not any(ends.values()), "each was started as often as it was to be"

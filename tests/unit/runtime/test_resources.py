@@ -108,8 +108,8 @@ def test_lowered_workers_reach_ray(tiny_job: Job, experiment: Run, monkeypatch: 
         worker_group, "run_on_ranks", lambda *given, **named: calls.append((given[2], named["use_gpu"]))
     )
 
-    def run_tasks(start: Any, tasks: Any, read_step: Any) -> list[Any]:
-        start(tasks[0])
+    def run_tasks(tasks: Any) -> list[Any]:
+        tasks[0].start()
         return []
 
     def note_options(**options: Any) -> Any:
