@@ -12,8 +12,8 @@ from typer.core import TyperGroup
 
 # Command: the module in ganaug_ray.cli whose COMMANDS has it, and its line in `ganaug --help`, which fits 80 columns.
 OUTLINE = {
-    "run": ("experiments", "Do all stages, from raw images to a promoted model."),
-    "prepare": ("experiments", "Read, judge, split and resize the images."),
+    "run": ("experiments", "Run all stages, from raw images to a promoted model."),
+    "prepare": ("experiments", "Read, check, split and resize the images."),
     "train-gan": ("experiments", "Train the GAN; first the teacher, if there is none."),
     "generate": ("experiments", "Make synthetic images with the trained GAN."),
     "train": ("experiments", "Train classifiers with and without synthetic images."),
@@ -24,21 +24,21 @@ OUTLINE = {
     "promote": ("experiments", "Make the best-supported model the champion."),
     "init": ("experiments", "Write the job that `run IMAGES` would choose."),
     "evaluate": ("experiments", "Measure a model on test images or on other images."),
-    "search": ("experiments", "Search settings of the GAN, mix or classifier."),
+    "search": ("experiments", "Search for good settings of GAN, mix or classifier."),
     "predict": ("models", "Classify images with a trained model."),
-    "rollback": ("models", "Make the champion before this one champion again."),
+    "rollback": ("models", "Make the previous champion the champion again."),
     "serve": ("models", "Serve the champion: a web page and an HTTP API."),
     "export": ("models", "Write a trained classifier as an ONNX file."),
-    "share": ("models", "Pack a generator for another site, without images."),
+    "share": ("models", "Pack a generator, not its images, for another site."),
     "publish": ("publish", "Publish the champion with a model card."),
     "submit": ("submit", "Run a job on a Ray cluster."),
     "jobs": ("submit", "List the jobs of a cluster."),
     "stop": ("submit", "Stop a job of a cluster."),
     "show": ("runs", "Print the answer of an experiment."),
-    "diff": ("runs", "Say in what two experiments differ."),
+    "diff": ("runs", "Show in what two experiments differ."),
     "schema": ("job_files", "Print the JSON schema of jobs or search spaces."),
     "explain": ("job_files", "Explain a setting of a job."),
-    "ls": ("runs", "List the experiments below a folder."),
+    "ls": ("runs", "List the experiments in a folder."),
     "examples": ("job_files", "List or copy the examples that come with ganaug."),
 }
 

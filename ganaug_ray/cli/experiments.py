@@ -19,28 +19,30 @@ if TYPE_CHECKING:
 
 Count = Annotated[
     list[str] | None,
-    typer.Option("--count", metavar="CLASS=N", help="With a folder: how many images of a class; repeat for more."),
+    typer.Option(
+        "--count", metavar="CLASS=N", help="With a folder: number of images of a class; repeat the option for others."
+    ),
 ]
-Png = Annotated[str | None, typer.Option("--png", metavar="DIR", help="With a folder: where the PNG files go.")]
+Png = Annotated[str | None, typer.Option("--png", metavar="DIR", help="With a folder: write the PNG files here.")]
 Seed = Annotated[
-    int | None, typer.Option("--seed", min=0, help="With a folder: images are the same for the same seed.")
+    int | None, typer.Option("--seed", min=0, help="With a folder: the same seed gives the same images. Default: 0.")
 ]
 
 VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
     "run": ("Run all stages, from raw images to a promoted model.", lambda p: p.run_all()),
-    "prepare": ("Read, judge, split and resize the images.", lambda p: p.prepare_data()),
+    "prepare": ("Read, check, split and resize the images.", lambda p: p.prepare_data()),
     "train-gan": (
-        "Train the GAN; first the teacher, if there is none.",
+        "Train the GAN; first the teacher, the classifier that judges its images, if there is none.",
         lambda p: p.train_gan(),
     ),
     "generate": (
-        "Make synthetic images with the trained GAN; from a finished GAN's folder, PNG files to look at.",
+        "Make synthetic images with the trained GAN; given the folder of a finished GAN, PNG files to look at.",
         lambda p: p.generate_images(),
     ),
     "train": ("Train classifiers with and without synthetic images.", lambda p: p.train_classifiers()),
     "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare_arms()),
     "sizes": (
-        "Repeat the comparison with the other numbers of training images in compare.sizes.",
+        "Repeat the comparison with each number of training images in compare.sizes.",
         lambda p: p.run_size_experiments(),
     ),
     "compare-models": (
@@ -92,14 +94,16 @@ def _generate(
         _refuse_options(of_job, f"goes with a job file; {target} is a folder, and takes --count, --png and --seed")
         _export_images(target, count or [], png, seed or 0)
     else:
-        _refuse_options(of_folder, f"goes with the folder of an experiment or of a finished GAN; {target} is none")
+        _refuse_options(of_folder, f"goes with the folder of an experiment or of a finished GAN, which {target} is not")
         run_action(VERBS["generate"][1], RunOptions(target, out, tuple(set_ or ()), dry_run, settings, verbose, cpu))
 
 
 def _run(
     job_or_images: Annotated[
         str,
-        typer.Argument(metavar="JOB.yaml|IMAGES", help="A job file; or images: a folder, an archive, any data.source."),
+        typer.Argument(
+            metavar="JOB.yaml|IMAGES", help="A job file; or images: a folder, an archive, or another data.source."
+        ),
     ],
     minutes: Minutes = None,
     out: Out = None,
@@ -115,7 +119,7 @@ def _run(
         ),
     ] = False,
     hours: Annotated[
-        float | None, typer.Option("--hours", help="With --until-clear: add nothing that would end later than this.")
+        float | None, typer.Option("--hours", help="With --until-clear: add nothing that would end after these hours.")
     ] = None,
 ) -> None:
     for name, limit in (("--minutes", minutes), ("--hours", hours)):
@@ -132,7 +136,7 @@ def _run(
 
 
 def init(
-    images: Annotated[str, typer.Argument(metavar="IMAGES", help="A folder, an archive, any data.source.")],
+    images: Annotated[str, typer.Argument(metavar="IMAGES", help="A folder, an archive, or another data.source.")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="JOB.yaml", help="Default: named after the images, in this folder.")
     ] = None,
@@ -167,7 +171,7 @@ def evaluate(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="SOURCE", help="Labelled images, as data.source. Default: the test images."),
+        typer.Option("--data", metavar="SOURCE", help="Labelled images, as for data.source. Default: the test images."),
     ] = None,
     out: Out = None,
     set_: Set = None,
@@ -185,21 +189,23 @@ def evaluate(
 
 
 def search(
-    kind: Annotated[str, typer.Argument(metavar="gan|mix|classifier", help="What is searched.")],
+    kind: Annotated[str, typer.Argument(metavar="gan|mix|classifier", help="Whose settings to search.")],
     job: JobPath,
     space: Annotated[
         Path | None,
-        typer.Option("--space", metavar="SPACE.yaml", help="Keys of the job, and their ranges. Default: the example."),
+        typer.Option(
+            "--space", metavar="SPACE.yaml", help="Settings to search, and their ranges. Default: an example."
+        ),
     ] = None,
     write: Annotated[
-        Path | None, typer.Option("--write", metavar="NEW.yaml", help="Write the job with the best settings here.")
+        Path | None, typer.Option("--write", metavar="NEW.yaml", help="New job file, with the best settings.")
     ] = None,
     out: Out = None,
     set_: Set = None,
     verbose: Verbose = False,
     cpu: Cpu = False,
 ) -> None:
-    """Search settings of the GAN, of the mix or of the classifier, judged on validation images."""
+    """Search for good settings of the GAN, of the mix with synthetic images or of the classifier, by validation."""
     from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.config.examples import find_example
@@ -240,7 +246,7 @@ def _export_images(address: str, counts: list[str], png: str | None, seed: int) 
         generator = Generator.load(folder)
     counts_by_class = png_export.parse_counts(counts, generator.classes)
     if png is None:
-        raise UserError("--png: name the folder that the images are to go to")
+        raise UserError("--png: give the folder to write the images to")
     out = Folder.from_uri(png)
     started = time.monotonic()
     total = sum(counts_by_class.values())

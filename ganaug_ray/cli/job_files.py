@@ -17,13 +17,17 @@ examples = typer.Typer(
     add_completion=False,
 )
 
-OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE.yaml", help="Default: its name, in this folder.")]
+OutFile = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE.yaml", help="Default: the example's name, in this folder.")
+]
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="job|space", help="Of job files, or of search spaces.")] = "job",
+    kind: Annotated[
+        str, typer.Argument(metavar="job|space", help="The schema of job files, or of search spaces.")
+    ] = "job",
 ) -> None:
-    """Print the JSON schema by which editors complete and explain job files or search spaces."""
+    """Print the JSON schema with which editors complete and explain job files or search spaces."""
     from ganaug_ray.config.schema import build_job_schema
     from ganaug_ray.search.space_schema import build_space_schema
 
@@ -35,7 +39,8 @@ def schema(
 
 def explain(
     setting: Annotated[
-        str, typer.Argument(metavar="SETTING", help="Such as gan.filters, or a section. Default: all sections.")
+        str,
+        typer.Argument(metavar="SETTING", help="A setting, such as gan.filters, or a section. Default: all sections."),
     ] = "",
 ) -> None:
     """Explain a setting of a job: what it does, its type, range and default; or all settings of a section."""
@@ -59,7 +64,7 @@ def _list_examples(context: typer.Context) -> None:
 def _copy_example(
     name: Annotated[str, typer.Argument(metavar="NAME", help="As `ganaug examples` lists it.")], out: OutFile = None
 ) -> None:
-    """Copy a job or a search space, to run it or to change it."""
+    """Copy an example job or search space into this folder, to run or change it."""
     from ganaug_ray.config.examples import KINDS, copy_example, find_example
 
     target = copy_example(name, out)

@@ -15,12 +15,12 @@ def predict(
     model: Model,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders and archives of images.")],
     out: Annotated[
-        str, typer.Option("--out", metavar="FILE", help="Where the answers go: .parquet, .csv, .jsonl or .json.")
+        str, typer.Option("--out", metavar="FILE", help="File for the answers: .parquet, .csv, .jsonl or .json.")
     ] = "predictions.parquet",
     verbose: Verbose = False,
     cpu: Cpu = False,
 ) -> None:
-    """Classify images with a trained model: one row an image in a Parquet, CSV, JSON or JSONL file."""
+    """Classify images with a trained model; write one row for each image to a Parquet, CSV, JSON or JSONL file."""
     from ganaug_ray.cli.predict import write_predictions
 
     try:
@@ -31,9 +31,11 @@ def predict(
 
 def rollback(
     where: Annotated[str, typer.Argument(metavar="DIR", help="An experiment or a registry.")],
-    to: Annotated[int | None, typer.Option("--to", metavar="N", help="A version. Default: the one before.")] = None,
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="N", help="Version to go back to. Default: the previous champion.")
+    ] = None,
 ) -> None:
-    """Make the champion before this one the champion again; what serves it follows."""
+    """Make the previous champion the champion again; servers switch to it."""
     from ganaug_ray.addresses import resolve_source
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.console import Terminal
@@ -52,33 +54,38 @@ def rollback(
 def serve(
     model: Annotated[str, typer.Argument(metavar="DIR", help="An experiment, a registry or a model folder.")],
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on. Others than this machine's own need a key.")
+        str, typer.Option("--host", help="Address to listen on. Any but this machine's own needs an API key.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8000,
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the model in the API. Default: the folder's.")
     ] = None,
     key_file: Annotated[
-        str | None, typer.Option("--key-file", help="API keys, one a line, beside those of $GANAUG_API_KEY.")
+        str | None, typer.Option("--key-file", help="File of API keys, one a line, besides those of $GANAUG_API_KEY.")
     ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
             "--limit",
             metavar="NAME=VALUE",
-            help="Limit on bytes, pixels, images, seconds, waiting, memory or stored; repeat for more.",
+            help="Set a limit: bytes, pixels, images, seconds, waiting, memory or stored. Repeat the option for more.",
         ),
     ] = None,
     replicas: Annotated[
-        str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs or GPUs.")
+        str,
+        typer.Option(
+            "--replicas",
+            metavar="N|MIN:MAX",
+            help="Number of replicas, or its range. Default: from one to as many as fit on the CPUs or GPUs.",
+        ),
     ] = "",
-    cpus: Annotated[int, typer.Option("--cpus", min=1, help="Threads of a replica.")] = 1,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="Threads of each replica.")] = 1,
     gpus: Annotated[
         float | None,
         typer.Option(
             "--gpus",
             min=0,
-            help="GPUs of a replica: 0.5 for two replicas on one, 0 for none. Default: 1 where there are GPUs.",
+            help="GPUs of each replica: 0.5 puts two replicas on one, 0 uses none. Default: 1 if there are GPUs.",
         ),
     ] = None,
     tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM", help="Certificate for HTTPS.")] = None,
@@ -88,22 +95,28 @@ def serve(
         typer.Option(
             "--shadow",
             metavar="MODEL[:SHARE]",
-            help="A candidate that answers a share of the requests too; nobody sees its answers.",
+            help="A candidate that also answers a share of the requests; clients do not see its answers.",
         ),
     ] = None,
     canary: Annotated[
         str | None,
-        typer.Option("--canary", metavar="MODEL:SHARE", help="A candidate that answers a share of the requests."),
+        typer.Option(
+            "--canary",
+            metavar="MODEL:SHARE",
+            help="A candidate that answers a share of the requests in place of the champion.",
+        ),
     ] = None,
     feedback: Annotated[
-        str | None, typer.Option("--feedback", metavar="DIR", help="Folder for images that come back with a label.")
+        str | None,
+        typer.Option("--feedback", metavar="DIR", help="Folder to store images in that clients send with a label."),
     ] = None,
     config: Annotated[
-        str | None, typer.Option("--config", metavar="serve.yaml", help="Write this for `serve deploy` and stop.")
+        str | None,
+        typer.Option("--config", metavar="serve.yaml", help="Write this file for Ray's `serve deploy`, and stop."),
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Serve the champion over HTTP, as a web page and an API; a promoted model takes over."""
+    """Serve the champion over HTTP, with a web page and an API; a newly promoted model takes over."""
     from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.serve import launch
     from ganaug_ray.serve.serve_config import ListenAddress
@@ -168,12 +181,12 @@ def export(
 
 def share(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of an experiment with a finished GAN.")],
-    out: Annotated[str, typer.Option("--out", metavar="DIR", help="A new folder, which is what is shared.")],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="A new folder for the pack.")],
     classifier: Annotated[
         bool, typer.Option("--classifier", help="Share the promoted classifier too, for a site with the same classes.")
     ] = False,
 ) -> None:
-    """Write a pack of an experiment's generator that another site can use without seeing an image."""
+    """Write an experiment's generator as a pack, which another site can use without seeing your images."""
     from ganaug_ray.addresses import resolve_source
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.experiment_dir import Run

@@ -135,7 +135,7 @@ def _open_output(out: str, images: Sequence[str] = ()) -> tuple[Folder, str, str
     except OSError as error:
         raise _make_unwritable(out, error) from None
     if target.local_path is not None and not os.access(target.local_path, os.W_OK):
-        raise UserError(f"--out {out}: cannot be written (no right to write in {target.local_path})")
+        raise UserError(f"--out {out}: cannot be written (no permission to write in {target.local_path})")
     return target, name, suffix
 
 

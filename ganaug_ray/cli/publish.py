@@ -20,7 +20,7 @@ def publish(
         str, typer.Argument(metavar="hf:OWNER/NAME|DIR", help="A repository of the Hugging Face Hub, or a folder.")
     ],
 ) -> None:
-    """Write the champion with a model card into a folder, and push it to the Hugging Face Hub."""
+    """Write the champion with a model card into a folder, or push both to the Hugging Face Hub."""
     from ganaug_ray.addresses import resolve_source
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.storage import Folder
@@ -36,7 +36,7 @@ def publish(
         raise UserError(f"{target}: expected hf:OWNER/NAME, or a folder")
     out = Folder.from_uri(resolve_source(target)) if repo is None else experiment.root / FOLDER
     if repo is not None and out.local_path is None:
-        raise UserError(f"{run}: is not on this machine; publish it to a local folder first, and push that")
+        raise UserError(f"{run}: is not on this machine; publish it to a local folder first, and push that folder")
     name = repo.rpartition("/")[2] if repo else experiment.root.name
     files = publication.write_publication(experiment, out, name)
     terminal.print_stage_line("publish", "done", f"{out}: {', '.join(files)}", time.monotonic() - started)

@@ -34,7 +34,7 @@ def run_action(action: Callable[[Pipeline], None], options: RunOptions) -> None:
     try:
         act_on_experiment(action, experiment, options, terminal)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
-        raise Interrupted("interrupted; the same command goes on from here") from None
+        raise Interrupted("interrupted; the same command continues from here") from None
 
 
 def _describe(experiment: OpenExperiment, options: RunOptions, terminal: Terminal) -> None:
@@ -77,7 +77,7 @@ def write_job_file(source: str, out: Path | None, overrides: list[str], minutes:
     duration = format_time(chosen.facts.estimate(chosen.job).total_s)
     remarks = [
         f"`ganaug run {path}` runs it: about {duration} on the machine that this was written on.",
-        "`ganaug explain gan.filters` explains a setting. Whatever is not here has its default.",
+        "`ganaug explain gan.filters` explains a setting. A setting that is not here has its default.",
     ]
     write_new_file(path, format_job(chosen.job, chosen.reasons, remarks, path.parent))
     terminal.print_stage_line("init", "done", f"{path}: about {duration}; `ganaug run {path}` runs it")

@@ -25,7 +25,7 @@ def list_runs(
         str | None, typer.Argument(metavar="DIR", help="Default: runs/, or $GANAUG_HOME.", show_default=False)
     ] = None,
 ) -> None:
-    """List the experiments below a folder: name, when, verdict, figures, champion."""
+    """List the experiments in a folder: name, date, verdict, figures, champion."""
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.pipeline.experiments import list_experiments
 
@@ -45,7 +45,7 @@ def list_runs(
 def show(
     run: RunName,
     open_: Annotated[
-        bool, typer.Option("--open", help="Open the page in the browser, or that of the trainings while they run.")
+        bool, typer.Option("--open", help="Open the report in the browser; while trainings run, their curves.")
     ] = False,
 ) -> None:
     """Print the answer of an experiment, and where its page, its figures and its model are."""
@@ -82,7 +82,7 @@ def _describe_answer(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the answer with its figures and generators, or how far the experiment is; label and text each."""
     verdict = experiment.verdict
     if verdict is None:
-        return [("state", f"{experiment.state}; `{_advise_run(experiment.run.root)}` goes on")]
+        return [("state", f"{experiment.state}; `{_advise_run(experiment.run.root)}` continues it")]
     lines = [("answer", f"{verdict.sentence} {verdict.action}".rstrip()), ("figures", experiment.describe_figures())]
     lines += [("generator", f"{judged.colour}: {judged.sentence}") for judged in verdict.generators]
     if verdict.left_out:
@@ -91,7 +91,7 @@ def _describe_answer(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def diff(first: RunName, second: RunName) -> None:
-    """Say in which settings and figures two experiments differ."""
+    """Show in which settings and figures two experiments differ."""
     from ganaug_ray.pipeline.experiments import compare_experiments, open_found_experiment
 
     home = open_home()
@@ -125,7 +125,7 @@ def _open_page(root: Folder) -> None:
 
     page = PAGE if root.has_file(PAGE) else live_page.FILE  # while it runs
     if not root.has_file(page):
-        raise UserError(f"{root}: has no page yet; `{_advise_run(root)}` goes on")
+        raise UserError(f"{root}: has no page yet; `{_advise_run(root)}` continues the run")
     if root.local_path is None:
         raise UserError(f"--open: {root / page} is not on this machine")
     webbrowser.open((root.local_path.absolute() / page).as_uri())

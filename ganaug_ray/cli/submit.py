@@ -40,20 +40,22 @@ def submit(
     job: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file, in this folder or below.")],
     address: Address,
     out: Annotated[
-        str | None, typer.Option("--out", help="Folder of the experiment, which all nodes see; or set $GANAUG_HOME.")
+        str | None, typer.Option("--out", help="Folder of the experiment that all nodes see; or set $GANAUG_HOME.")
     ] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4; repeat for more."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4; repeat the option for more."
+        ),
     ] = None,
     gpus: Annotated[
         int | None,
         typer.Option("--gpus", min=1, help="Number of GPUs to train the GAN on; a cluster with fewer is refused."),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Show the log, and end as the job ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Show the log, and exit with the job's exit code.")] = False,
     cpu: Cpu = False,
 ) -> None:
-    """Run a job on a cluster: uploads this folder, without data, runs and environments, and runs `ganaug run` there."""
+    """Run a job on a cluster: upload this folder without data, runs and environments, and start `ganaug run` there."""
     folder = Path.cwd()
     overrides = set_ or []
     out = _resolve_output(job, out, overrides, folder)
@@ -81,7 +83,7 @@ def submit(
         try:
             code = asyncio.run(_follow_log(client, number))
         except KeyboardInterrupt:
-            raise Interrupted(f"{number} goes on; to end it: ganaug stop {number} --address {address}") from None
+            raise Interrupted(f"{number} still runs; to stop it: ganaug stop {number} --address {address}") from None
     raise typer.Exit(code)
 
 
@@ -100,7 +102,7 @@ def stop(
     number: Annotated[str, typer.Argument(metavar="ID", help="The job's number, as `ganaug jobs` lists it.")],
     address: Address,
 ) -> None:
-    """Stop a job. What is done is kept: submitted again with the same --out, it goes on from there."""
+    """Stop a job and keep what is done; submitted again with the same --out, the job continues from there."""
     with _open_client(address) as client:
         if number not in {details.submission_id for details in client.list_jobs()}:
             raise UserError(f"{number}: --address {address} has no such job; `ganaug jobs` lists those it has")
@@ -141,7 +143,7 @@ def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
         largest = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in sizes.most_common(MAX_LARGEST_NAMED))
         raise UserError(
             f"{folder}: {sizes.total() / 2**20:.0f} MiB to upload, and Ray takes less than {limit / 2**20:.0f} "
-            f"({largest}); keep images on storage that all nodes see, or name what may stay here in .rayignore"
+            f"({largest}); keep images on storage that all nodes see, or list in .rayignore what need not be uploaded"
         )
 
 
@@ -158,7 +160,7 @@ def _resolve_output(job: Path, out: str | None, overrides: list[str], folder: Pa
     if not job.is_file():
         raise UserError(f"{job}: there is no such job file")
     if not job.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{job}: is not in {folder}, the folder that is uploaded; submit from one that it is in")
+        raise UserError(f"{job}: is not in {folder}, the folder that is uploaded; run submit in a folder that holds it")
     home = os.environ.get("GANAUG_HOME")
     if out is None and home:
         base, mark, query = home.partition("?")
@@ -192,8 +194,8 @@ def _open_client(address: str) -> Iterator[JobSubmissionClient]:
         yield JobSubmissionClient(address)
     except AuthenticationError:
         raise UserError(
-            f"--address {address}: the cluster did not take this machine's token, or there is none; set "
-            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN to the cluster's"
+            f"--address {address}: the cluster refused this machine's token, or there is none; set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN to the cluster's token"
         ) from None
     except (ConnectionError, requests.RequestException) as error:
         raise UserError(f"--address {address}: no Ray cluster answers there ({type(error).__name__})") from None

@@ -188,7 +188,7 @@ def _describe_unknown(unknown: Sequence[str], classes: int) -> str:
     names = " and ".join(unknown)
     if len(unknown) > MAX_NAMED_CLASSES:
         names = f"{len(unknown)} of {classes} classes"
-    return f"the teacher recognises few of its images of {names}, and hardly more of the real ones"
+    return f"the teacher recognises few generated images of {names}, and hardly more real ones"
 
 
 def _describe_coverage(coverage: HeldOutFigure) -> str:

@@ -108,22 +108,22 @@ def explain_no_splits(job: Job, run: Run) -> str:
         return "data.extends keeps images where they were, so there is one split"
     if job.data.split.given:
         return (
-            "the images stay in their folders, so there is one split; data.split.given=false and another --out deal "
-            "them out anew"
+            "the images stay in the folders train, val and test, so there is one split; data.split.given=false with "
+            "another --out splits them anew"
         )
     possible = job.data.count_possible_splits()
     if possible < MIN_SPLITS or possible <= splits:
         too_few = f", and at least {MIN_SPLITS} are needed to tell more" if possible < MIN_SPLITS else ""
         return (
             f"data.split.test {job.data.split.test:g} leaves room for {format_count(possible, 'split')}{too_few}; "
-            f"{1 / SPLITS:g} and another --out leave room for {SPLITS}"
+            f"{1 / SPLITS:g} with another --out leaves room for {SPLITS}"
         )
     obstacle = None
     if DatasetRecord.find(run.dataset) is not None:
         from ganaug_ray.data.ingest.added_splits import find_obstacle
 
         obstacle = find_obstacle(run.dataset, job.data, max(MIN_SPLITS, splits + 1))
-    return obstacle or f"of {format_count(job.compare.looks, 'look')} none is left for more splits"
+    return obstacle or f"compare.looks {job.compare.looks} leaves no look for more splits"
 
 
 def allow_looks(job: Job) -> Job:
@@ -136,8 +136,8 @@ def allow_looks(job: Job) -> Job:
         raise UserError("--until-clear: the job compares no arm that may ship, so there is no verdict to wait for")
     if _stays_at_two_splits(job):
         raise UserError(
-            "--until-clear: two splits give no answer, however many seeds they have; give compare.splits=1, or with "
-            f"another --out data.split.test {1 / SPLITS:g} and {SPLITS} splits"
+            "--until-clear: two splits give no answer, however many seeds they have; give compare.splits=1, or another "
+            f"--out with data.split.test={1 / SPLITS:g} and compare.splits={SPLITS}"
         )
     return job if job.compare.looks > 1 else _update_compare(job, looks=LOOKS)
 
@@ -184,7 +184,7 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     return (
         f"`ganaug run {arguments} --until-clear` adds {repeats} until the answer is clear. That is up to "
         f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} of training in all. "
-        "Going on after a look has a price: useless images are then called helpful in up to 3.2 % of cases, "
+        "Adding repeats after an answer has a price: useless images are then called helpful in up to 3.2 % of cases, "
         "not in up to 2.5 %"
     )
 
@@ -257,7 +257,7 @@ class SequentialPlan:
         if looks_done == len(self.looks):
             words += "; this was the last look"
             if self.looks[-1].splits == self.looks[0].splits:
-                added = "seeds alone were added" if len(self.looks) > 1 else "no splits can be added"
+                added = "only seeds were added" if len(self.looks) > 1 else "no splits can be added"
                 words += f" ({added}: {explain_no_splits(job, self._run)})"
             return None, words
         following = _apply_look(job, self.looks[looks_done], self.looks[0])

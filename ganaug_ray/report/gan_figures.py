@@ -64,7 +64,7 @@ QUALITY_METRICS = (
         is_share=False,
     ),
     QualityMetric(
-        "fid", "FID", "another distance; it is lower with more images", higher_is_better=False, is_share=False
+        "fid", "FID", "another distance from real images; more images lower it", higher_is_better=False, is_share=False
     ),
     QualityMetric("precision", "precision", "generated images that lie among the real ones"),
     QualityMetric("recall", "recall", "real images that lie among the generated ones"),

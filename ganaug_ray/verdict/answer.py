@@ -116,7 +116,7 @@ def _describe_details(comparison: Comparison, rivals: int) -> str:
         least = format_change(metric, comparison.worthwhile).removeprefix("+")
         assert comparison.gain_limit is not None
         limit = metric.format_change(comparison.gain_limit if metric.higher_is_better else -comparison.gain_limit)
-        sentences.append(f"A gain of {least} is ruled out: it is {limit} at most, with 95 % confidence.")
+        sentences.append(f"A gain of {least} is ruled out: with 95 % confidence, the gain is {limit} at most.")
     elif comparison.verdict == "unclear":
         visible_gain = comparison.smallest_visible_gain
         assert visible_gain is not None

@@ -75,16 +75,16 @@ class Count(NamedTuple):
             looks: that it plans.
 
         >>> Count(1, 3).describe_price(candidates=1, looks=1)
-        'the answer counts as looked at 3 times, now or before, so the interval is wider'
+        '3 looks at the verdict count, with planned and earlier ones, so the interval is wider'
         """
         reasons = []
         if self.candidates > candidates > 0:
             reasons.append(
-                f"{self.candidates} arms were compared on these images, now or before (one with another seed or metric "
-                "counts anew)"
+                f"{self.candidates} arms were compared on these images, now or before (an arm counts again with "
+                "another seed or metric)"
             )
         if self.looks > looks:
-            reasons.append(f"the answer counts as looked at {self.looks} times, now or before")
+            reasons.append(f"{self.looks} looks at the verdict count, with planned and earlier ones")
         return f"{' and '.join(reasons)}, so the interval is wider" if reasons else None
 
 

@@ -216,7 +216,10 @@ def describe_comparison(comparisons: list[Comparison], rows: Sequence[Mapping[st
     if best.verdict == "helped":
         return f"{best.arm} is better than {best.baseline}: {change}."
     if best.verdict == "hurt":
-        return f"{best.baseline} is better than every other model; the nearest, {best.arm}: {change}."
+        return f"{best.baseline} is better than every other model; {best.arm} comes nearest, with {change}."
     if best.verdict == "no worthwhile gain":
-        return f"No model is better than {best.baseline} by a worthwhile gain; {best.arm}: {change}."
-    return f"No model is clearly better than {best.baseline}; {best.arm}: {change}, and the interval includes zero."
+        return f"No model is better than {best.baseline} by a worthwhile gain; {best.arm} comes nearest, with {change}."
+    return (
+        f"No model is clearly better than {best.baseline}; {best.arm} comes nearest, with {change}. "
+        "The interval includes zero."
+    )

@@ -70,30 +70,30 @@ def describe_coverage(
         trainings = "Two splits" if splits == 2 else f"Fewer than {MIN_REPEATS} trainings of each arm"
         return (
             f"{trainings} say too little about chance, so there is no interval. "
-            "McNemar's test is about these models alone, on other test images."
+            "McNemar's test covers the choice of test images alone, for these very models."
         )
     if splits == 1:
         coverage_words = (
             f"The interval covers the chance of training classifiers ({seeds} seeds) and the choice of test images "
             f"({len(outcomes[0].test.labels_N):,}). All models share one split of the data, and one GAN where "
-            "an arm needs it. With other training images or another training of the GAN the result may differ by more."
+            "an arm uses one. With other training images or another GAN the result may differ by more."
         )
     else:
         assert overlap is not None
         coverage_words = (
             f"The interval covers the chance of training ({format_count(splits, 'split')} with "
             f"{format_count(seeds, 'seed')} each), the choice of training images, and that of test images "
-            f"({overlap.tested:,}, each once). Each split has its own GAN where an arm needs one."
+            f"({overlap.tested:,}, each tested once). Each split has its own GAN where an arm uses one."
         )
         if overlap.train > 0:
             coverage_words += (
-                f" Two splits share {100 * overlap.train:.0f} % of their training images on average. So the interval "
-                "is about training on these images: with another collection the result may differ by more."
+                f" On average, two splits share {100 * overlap.train:.0f} % of their training images. So the interval "
+                "does not cover another collection of images: there the result may differ by more."
             )
         if candidates > 1 and overlap.chosen_on >= 0.005:
             coverage_words += (
-                f" In other splits, {100 * overlap.chosen_on:.0f} % of the test images are validation images, by which "
-                "the arm was chosen. That may flatter it."
+                f" {100 * overlap.chosen_on:.0f} % of the test images are validation images of another split. The arm "
+                "was chosen by validation images, which may flatter it."
             )
     if candidates > 1:
         coverage_words += (
@@ -102,12 +102,12 @@ def describe_coverage(
         )
     if looks > 1:
         coverage_words += (
-            f" The answer counts as looked at {looks} times, with earlier looks and those with more repeats, so the "
-            "interval is wider than that of a single look would be."
+            f" The interval allows for {looks} looks at the verdict, taken before or planned with more repeats, so it "
+            "is wider than that of a single look would be."
         )
     if fixed:
         coverage_words += (
-            f" It takes {' and '.join(fixed)} as given: it does not cover how much others, made in the same way, would "
-            "differ."
+            f" The interval takes {' and '.join(fixed)} as given: it does not cover how much other ones, made in the "
+            "same way, would differ."
         )
     return coverage_words

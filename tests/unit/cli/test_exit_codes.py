@@ -43,7 +43,7 @@ def _signals_stay() -> Iterator[None]:
     ("error", "code", "status", "words"),
     [
         (StageFailed("the teacher was lost"), 1, "failed", "the teacher was lost"),
-        (KeyboardInterrupt(), 130, "interrupted", "interrupted; the same command goes on from here"),
+        (KeyboardInterrupt(), 130, "interrupted", "interrupted; the same command continues from here"),
     ],
 )
 def test_failures_and_interrupts_set_exit_codes(

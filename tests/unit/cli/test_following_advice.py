@@ -45,7 +45,7 @@ def submit_job(job: str = "jobs/mine.yaml", out: str | None = "/shared/x") -> No
     submit.submit(Path(job), ADDRESS, out, None)
 
 
-@pytest.mark.parametrize("followed", ["keep images on storage", "name what may stay here in .rayignore"])
+@pytest.mark.parametrize("followed", ["keep images on storage", "list in .rayignore what need not be uploaded"])
 def test_upload_is_small_once_followed(sent: list[dict[str, Any]], followed: str) -> None:
     """A folder that is too large is uploaded without what is large in it, moved away or named in .rayignore."""
     large = Path("pictures") / "cats.zip"
@@ -86,7 +86,7 @@ def test_job_is_submitted_from_its_folder(sent: list[dict[str, Any]], monkeypatc
     other = Path.cwd().parent / "other"
     other.mkdir()
     (other / "job.yaml").write_text("about: anything")
-    with pytest.raises(UserError, match="submit from one that it is in"):
+    with pytest.raises(UserError, match="run submit in a folder that holds it"):
         submit_job(str(other / "job.yaml"))
     monkeypatch.chdir(other)
     submit_job(str(other / "job.yaml"))

@@ -97,7 +97,7 @@ def test_unwritable_folder_is_told_before_the_work(tmp_path: Path, monkeypatch: 
     with pytest.raises(UserError, match=r"a\.csv: cannot be written"):
         predict._open_output(str(tmp_path / "file" / "a.csv"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(UserError, match=r"cannot be written \(no right to write in"):
+    with pytest.raises(UserError, match=r"cannot be written \(no permission to write in"):
         predict._open_output(str(tmp_path / "a.csv"))
     (tmp_path / "b.csv").mkdir()
     with pytest.raises(UserError, match=r"--out b\.csv: cannot be written"):

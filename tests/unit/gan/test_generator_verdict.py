@@ -87,7 +87,7 @@ def test_usable_generator_is_green(judge: Any) -> None:
         (
             {"classes": recognition(cat=(0.3, 0.35), dog=(0.9, 0.9))},
             "amber",
-            "the teacher recognises few of its images of cat, and",
+            "the teacher recognises few generated images of cat, and",
         ),
     ],
 )

@@ -239,7 +239,7 @@ def test_more_repeats_show_smaller_gains() -> None:
         (
             ["compare.budget_minutes=5", "gan.steps=1100"],
             (1, 3),
-            ["even the smallest", "; give it that time, as no GAN that was measured worked with fewer than 1,000"],
+            ["even the smallest", "; allow that time: in our measurements no GAN worked with fewer than 1,000"],
         ),
         (
             ["compare.budget_minutes=5", "compare.visible_gain=0.01"],

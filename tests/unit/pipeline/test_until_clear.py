@@ -114,8 +114,8 @@ def test_unclear_run_ends_after_looks(prepare: Callable[..., Experiment], capsys
     experiment.run_until_clear()
     assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4), (1, 6)], [(1, 6)])
     assert (
-        "look 3 of 3 done   unclear with 6 seeds; this was the last look (seeds alone were added: data.split.test 0.5 "
-        "leaves room for 2 splits, and at least 3 are needed to tell more; 0.2 and another --out leave room for 5)"
+        "look 3 of 3 done   unclear with 6 seeds; this was the last look (only seeds were added: data.split.test 0.5 "
+        "leaves room for 2 splits, and at least 3 are needed to tell more; 0.2 with another --out leaves room for 5)"
     ) in capsys.readouterr().out
 
 
@@ -278,8 +278,8 @@ def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsy
     assert experiment.reached == [(1, 2), (1, 4), (1, 2)]
     assert experiment.read_settings().items() >= {"seeds": 2, "looks": 1}.items()
     assert (
-        "leave room for 5) until the answer is clear. That is up to 4 more trainings, about 4 minutes "
-        "of training in all. Going on after a look has a price" in capsys.readouterr().out
+        "leaves room for 5) until the answer is clear. That is up to 4 more trainings, about 4 minutes "
+        "of training in all. Adding repeats after an answer has a price" in capsys.readouterr().out
     )
 
 
@@ -331,7 +331,7 @@ def test_compared_arms_beside_count(experiment: Run, tiny_job: Job, tmp_path: Pa
     run.root.delete_file("verdict.json")
     Pipeline(tiny_job, run, Terminal()).compare_arms()
     assert VerdictRecord.read(run.root).ever_compared == 2
-    assert "2 arms were compared on these images, now or before (one with" in capsys.readouterr().out
+    assert "2 arms were compared on these images, now or before (an arm counts again" in capsys.readouterr().out
 
 
 def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:

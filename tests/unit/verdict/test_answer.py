@@ -49,7 +49,7 @@ def test_answer_of_firm_no() -> None:
     assert answer.action == "Ship the classifier trained on real images."
     assert answer.details == (
         "Measured over 5 splits with 2 seeds each. "
-        "A gain of 1.0 points is ruled out: it is +9.7 at most, with 95 % confidence."
+        "A gain of 1.0 points is ruled out: with 95 % confidence, the gain is +9.7 at most."
     )
 
 
@@ -83,7 +83,7 @@ def test_direction_of_a_falling_metric_is_told() -> None:
     answer = describe_answer(comparison("calibrated_brier", "no worthwhile gain", -0.103), 0.3, 0.197)
     assert "Brier score after calibration fell only from 0.300 to 0.197" in answer.sentence
     assert "Lower is better." in answer.details
-    assert "it is +0.003 at most" in answer.details
+    assert "the gain is +0.003 at most" in answer.details
 
 
 def test_plan_that_shows_nothing_says_so() -> None:

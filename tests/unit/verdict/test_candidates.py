@@ -149,7 +149,9 @@ def test_dry_run_knows_the_books_beside(
     shutil.rmtree(tmp_path / "runs" / "mine" / "compared")
     mine.root.delete_file("verdict.json")
     Pipeline(tiny_job, mine, Terminal()).compare_arms()
-    words = "2 arms were compared on these images, now or before (one with another seed or metric counts anew), so the"
+    words = (
+        "2 arms were compared on these images, now or before (an arm counts again with another seed or metric), so the"
+    )
     assert words not in dry_run.describe_job(tiny_job, other)
     assert DatasetRecord.find(other.dataset) is None
     dealt_otherwise = load_job(DIGITS, [*TINY, "data.val_per_class=4"])
