@@ -96,37 +96,40 @@ class ScreenConfig(Config):
     enabled: bool = True
     """Whether any image is rejected."""
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Least probability that the teacher gives the asked class, besides it being the likeliest."""
+    """Least probability that the teacher must give the requested class, which must also be the likeliest."""
     realism: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of each class's images to reject: those of the lowest discriminator score."""
+    """Share of each class's images to reject: those with the lowest discriminator scores."""
     copy_distance: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """An image is a copy where it lies nearer to a training image than this share of their usual distance."""
+    """An image counts as a copy if its distance to a training image is below this share of the usual distance between
+    training images."""
     class_agreement: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of a class's images that the teacher must recognise; a class below it gets no synthetic images. Where the
-    teacher recognises fewer of the class's validation images, it does not judge the class, and all are taken."""
+    """Share of a class's images that the teacher must recognise; a class below it gets no synthetic images. If the
+    teacher recognises a smaller share of the class's validation images, it does not judge the class, and all its
+    synthetic images are taken."""
 
 
 class MixConfig(Config):
     """How synthetic images are screened, and how they are mixed with the real ones in an arm's batches."""
 
     ratio: Annotated[float, Field(ge=0, le=10)] = 1.0
-    """Synthetic images for each real one in a batch; 0 trains the real arm alone. With strategy balance: for each image
-    that a class has fewer than the largest."""
+    """Synthetic images for each real one in a batch; 0 trains the baseline alone. With strategy balance: synthetic
+    images for each image that a class lacks compared with the largest class."""
     strategy: StrategyName = "mix"
-    """How synthetic images meet the real ones. mix: equally many in every batch. pretrain: half of the steps on
-    synthetic images alone, then on real ones alone. anneal: ever fewer, none at the end. balance: rare classes are
-    filled up to the largest."""
+    """How synthetic images meet the real ones. mix: the same number in every batch. pretrain: half of the steps on
+    synthetic images alone, then on real ones alone. anneal: fewer and fewer, none at the end. balance: rare classes are
+    filled up to the largest one."""
     weight: Annotated[float, Field(ge=0)] = 1.0
-    """How much a synthetic row counts in the loss; a real one counts one."""
+    """Weight of a synthetic row in the loss; a real row has weight 1."""
     batch_norm: Literal["shared", "separate"] = "shared"
-    """separate: synthetic rows are normalised apart, and move none of the statistics that inference uses."""
+    """separate: batch norm treats synthetic rows separately, and they do not change the statistics that inference
+    uses."""
     soft_labels: bool = False
-    """Train synthetic rows towards the teacher's probabilities instead of the class that was asked for."""
+    """Train synthetic rows towards the teacher's probabilities instead of the requested class."""
     classes: Literal["all", "rare", "gaining"] | list[str] = "all"
-    """Which classes get synthetic images: all, rare (those that data.imbalance thinned), names, or gaining: those that
-    gained on validation in the best arm with all of them."""
+    """Which classes get synthetic images: all, rare (those that data.imbalance thinned), a list of names, or gaining:
+    those that gained on validation in the best arm with classes all."""
     per_class: Count | None = None
-    """Size of the synthetic pool; absent: ratio times the class's training images, and at least 200."""
+    """Synthetic images to make of each class; absent: ratio times the class's training images, and at least 200."""
     screen: ScreenConfig = ScreenConfig()
     """Which synthetic images are rejected."""
 
@@ -146,16 +149,17 @@ class AugmentConfig(MixConfig):
     """The section augment: the settings that arms have in common; each may override them."""
 
     allow_copies: bool = False
-    """Go on with a generator that was found to copy training images."""
+    """Use a generator even if it was found to copy training images."""
     use_anyway: bool = Field(default=False, exclude_if=is_falsy)
-    """Train arms on the images of a generator that was judged to be not usable yet; by default they are left out."""
+    """Train arms even with a generator that was judged not usable yet; by default those arms are left out."""
     pseudo_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Least probability that the teacher gives a class for an unlabelled image to get its label."""
     images: NamedImages = Field(default_factory=dict, exclude_if=is_falsy)
-    """Synthetic images of any origin: a source as in data.source, a section, or several, each under a
-    name. Each is an arm of its own, and no GAN is trained for it."""
+    """Synthetic images of any origin: a source as for data.source, a section with a source, or several of these, each
+    under a name. Each source becomes an arm of its own, and no GAN is trained for it."""
     generator: SharedGenerator | None = Field(default=None, exclude_if=is_falsy)
-    """A pack that `ganaug share` wrote at another site, or a section. It is an arm of its own."""
+    """A pack that `ganaug share` wrote at another site, or a section with such a source. It becomes an arm of its
+    own."""
 
     @property
     def sources(self) -> dict[str, SourceConfig]:
@@ -176,10 +180,10 @@ class ArmConfig(MixConfig):
     """An arm beside real+classic: its kind, and the settings in which it differs from the section augment."""
 
     kind: Kind
-    """What is behind the real rows of each batch."""
+    """What each batch holds besides the real rows."""
     source: str = Field(default=OWN_GAN, exclude_if=lambda source: source == OWN_GAN)
-    """Where its synthetic images come from: gan, the one that this job trains; generator, that of augment.generator; or
-    a name in augment.images, which is images for a single source."""
+    """Where the arm's synthetic images come from: gan, the one that this job trains; generator, that of
+    augment.generator; or a name in augment.images (the name is images if there is a single source)."""
     model_config = ConfigDict(json_schema_extra=_describe_overrides)
 
     @model_validator(mode="after")

@@ -61,20 +61,20 @@ class TrainingConfig(Config):
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Real images in a step, of all workers together."""
     workers: Workers = 1
-    """Processes that share a training; where there is room for fewer, fewer are used. auto: all that the cluster has,
-    as far as they divide the batch and leave each worker 16 rows, since batch norm goes by a worker's own rows; but one
-    on a machine of two CPUs."""
+    """Processes that share a training; where there is room for fewer, fewer are used. auto: as many as the cluster has
+    room for and the batch divides into, with at least 16 rows for each, since batch norm uses a worker's own rows
+    alone; but one on a machine of two CPUs."""
     min_workers: Count | None = None
-    """The least workers to train with while the cluster has room for no more; absent: all of them."""
+    """The fewest workers to train with while the cluster has no room for all; others join later. Absent: all of them."""
     placement: Literal["pack", "spread"] = "pack"
     """Where several workers go. pack: on as few nodes as they fit on; spread: on as many as there are."""
     gpu_share: GpuShare = "auto"
     """Share of a GPU that a training of one worker takes, so that several small ones run side by side. auto: by the
     size of the networks, the batch and the images."""
     sampling: Literal["natural", "balanced"] = "natural"
-    """How real rows are drawn. natural: each once a pass; balanced: rows of every class as often as of the largest."""
+    """How real rows are drawn. natural: each once in a pass; balanced: every class as often as the largest one."""
     deterministic: bool = False
-    """Give the same weights to the bit every time on a GPU too, at slower steps; a CPU does so in any case."""
+    """Make repeated trainings on a GPU give exactly the same weights, with slower steps; on a CPU they always do."""
 
     @model_validator(mode="after")
     def _check_length_and_workers(self) -> Self:

@@ -25,15 +25,17 @@ class ClassifierConfig(TrainingConfig):
     arch: str = "cnn"
     """The network: cnn, torchvision:NAME or timm:NAME, such as torchvision:resnet18 or timm:resnetv2_50."""
     input_size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Side of what the network is given; absent: with pretrained weights the size they were made for, else the data's,
-    within what the network works with and was made for."""
+    """Side of the network's input, in pixels; absent: with pretrained weights the size that they were trained at, else
+    the data's, within the limits of the network."""
     weights: str | None = None
-    """File of pretrained weights (safetensors or a state_dict), or pretrained: fetched by the network's name."""
+    """File of pretrained weights (safetensors or a state_dict), or the word pretrained: the network's published
+    weights, which are downloaded."""
     init_from: str | None = None
-    """A model of the same classes to go on from: its folder, an experiment, or champion: that of the experiment which
-    data.extends, or else of this one."""
+    """A model of the same classes to start from: its folder, an experiment, or the word champion: that of the
+    experiment that data.extends names, else of this one."""
     freeze_steps: Annotated[int, Field(ge=0)] | None = None
-    """First steps, in which the head alone is trained. Absent: a tenth of all where weights are given, else 0."""
+    """Number of first steps in which only the head is trained. Absent: a tenth of all where weights are given, else
+    0."""
     backbone_lr: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Factor on lr for all layers but the head, where weights are given."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -43,11 +45,12 @@ class ClassifierConfig(TrainingConfig):
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
     """Pull of the weights towards zero. Absent: 0.01 with adamw, 5e-4 with sgd."""
     schedule: Literal["cosine", "plateau"] = "cosine"
-    """After a short warm-up: half a cosine to zero, or a tenth of lr each time validation has long not got better."""
+    """What lr does after a short warm-up. cosine: it falls to zero along half a cosine. plateau: it falls to a tenth
+    each time that validation has not improved for plateau_looks evaluations."""
     plateau_looks: Count = 5
-    """Looks at validation without a lower loss before schedule plateau lowers lr."""
+    """Evaluations on validation without a lower loss after which schedule plateau lowers lr."""
     patience: Count | None = None
-    """Looks at validation without a better model after which training ends; only where no arms are compared."""
+    """Evaluations on validation without a better model after which training ends; only where no arms are compared."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that is spread over all classes."""
     mixup: Annotated[float, Field(ge=0)] = 0.0
@@ -57,33 +60,33 @@ class ClassifierConfig(TrainingConfig):
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: rows of rare classes count for more in the loss, so that all classes count alike."""
     ema_half_life: Annotated[int, Field(ge=0)] | None = None
-    """Half-life, in images seen, of the averaged network, which is the one evaluated and saved. 0: no average.
-    Absent: a tenth of the images that the training sees where the last weights are kept, else no average."""
+    """Half-life, in images seen, of the average of the weights that is evaluated and saved. 0: no average. Absent: a
+    tenth of the images that the training sees if the last weights are kept, else no average."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of layers in training, not of weights; auto: bf16 on GPUs."""
     accumulate: Count = 1
-    """Parts in which a batch goes through the network: more need less memory."""
+    """Number of parts in which a batch goes through the network; more parts need less memory."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Share of the features that are dropped before dense layers in training."""
     augment: Literal["light", "strong", "auto"] = "light"
-    """Classic augmentation of training images. light: flip, rotate, zoom and shift as below. strong: besides, one
-    random change of shape or colour for each image, and a rectangle of every second one erased. auto: the one with
-    which a model on real images alone does better on validation; it is chosen once, and all arms train with it."""
+    """Classic augmentation of training images. light: flip, rotate, zoom and shift as set here. strong: also one random
+    change of shape or colour for each image, and an erased rectangle in every second image. auto: whichever does better
+    on validation with real images alone; it is chosen once, and all arms train with it."""
     flip: bool = True
     """Mirror training images left-right at random; wrong for digits and letters."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 10.0
-    """Random rotation in training: degrees, at most, either way."""
+    """Random rotation in training: at most this many degrees in either direction."""
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Random zoom in training: share of the size, at most, either way."""
+    """Random zoom in training: at most this share of the size, in or out."""
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Random shift in training: share of the size, at most, in each direction."""
+    """Random shift in training: at most this share of the size in each direction."""
     log_every: Count = 20
     """Steps between lines of the log."""
     evaluate_every: Count = 50
     """Steps between evaluations on validation."""
     keep: Literal["auto", "last", "best"] = "auto"
-    """Whose weights are the model: of the last step, or of the best evaluation. auto: last where the learning rate
-    has fallen to zero by then; best with schedule plateau and with patience."""
+    """Which weights become the model: those of the last step, or of the best evaluation. auto: best with schedule
+    plateau or with patience, else last."""
 
     @field_validator("arch")
     @classmethod
@@ -97,11 +100,15 @@ class ClassifierConfig(TrainingConfig):
         if self.weights and self.init_from:
             raise ValueError("give one of weights and init_from")
         if self.keep == "last" and self.patience:
-            raise ValueError("keep last and patience: patience ends a training after worse looks; give one of the two")
+            raise ValueError(
+                "keep last and patience: patience ends a training that no longer improves; give one of the two"
+            )
         if self.sampling == "balanced" and self.class_weights == "balanced":
             raise ValueError("sampling and class_weights are both balanced: rare classes would count twice; give one")
         if self.arch == "cnn" and self.weights == "pretrained":
-            raise ValueError("weights pretrained: cnn has none; give an arch of torchvision or timm, or a file")
+            raise ValueError(
+                "weights pretrained: there are none for cnn; give an arch of torchvision or timm, or a file of weights"
+            )
         if info.context and self.arch != "cnn" and self.input_size:
             info.context["check_network"](self.arch, self.input_size)
         if self.workers != "auto" and self.batch_size < 2 * self.accumulate * self.workers:

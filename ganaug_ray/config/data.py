@@ -16,17 +16,17 @@ class SplitConfig(Config):
 
     given: bool | None = None
     """Take the folders train, val and test as they are; without a val folder, its share is taken from train. Absent:
-    so it is where the folders train and test hold classes and no other key of this section is set."""
+    true where the folders train and test hold classes and no other key of this section is set."""
     val: Share = 0.1
-    """Share of each class for validation: what settings, arms and weights are chosen by."""
+    """Share of each class for validation, by which settings, arms and weights are chosen."""
     test: Share = 0.2
-    """Share of each class for the test, which nothing but the verdict looks at."""
+    """Share of each class for the test images, which only the verdict uses."""
     seed: Seed = 0
-    """Seed of the split: another one deals the images out anew."""
+    """Seed of the split: another seed splits the images differently."""
     fold: Annotated[int, Field(ge=0)] = 0
     """Which of ``folds`` splits this is, from 0; set by compare.splits."""
     folds: Count = 1
-    """Splits of the same images whose test sets share none; set by compare.splits."""
+    """Number of splits of the same images whose test sets share no image; set by compare.splits."""
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
@@ -45,21 +45,21 @@ class ImbalanceConfig(Config):
     """Classes made rare on purpose, by leaving out training images; validation and test stay as they are."""
 
     factor: Annotated[float, Field(gt=1)]
-    """Times by which the rarest classes are thinned."""
+    """Factor by which the rarest classes are thinned."""
     rare: Annotated[list[str], Field(min_length=1)] | None = None
     """Classes that keep one training image in ``factor``; absent: the long tail of Cui et al. 2019 (arXiv 1901.05555),
     in which class i of K, in the order of their names, keeps a share of factor ** (-i / (K - 1))."""
 
 
 class ColumnsConfig(Config):
-    """The columns of a table of images or labels, where they have other names than is usual."""
+    """The columns of a table of images or labels, where they do not have the usual names."""
 
     image: str | None = None
     """The column of paths, or of encoded images."""
     label: Texts | None = None
-    """The column of labels; or a list, a column for each class with a one for its images."""
+    """The column of labels; or a list of columns, one for each class, with a 1 for images of that class."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """Character between the columns of a text file; absent: the one that is most often in its first line."""
+    """Character between the columns of a text file; absent: the most frequent one in its first line."""
 
 
 class LabelFrom(Config):
@@ -116,16 +116,16 @@ class DataConfig(Config):
     """Where the images are. One or a list: folder, archive, manifest (CSV, JSON Lines), Parquet, idx:FOLDER,
     hf:OWNER/NAME, sklearn:digits, torchvision:NAME."""
     unlabelled: Texts | None = None
-    """Images without labels: sources as above, whose labels are ignored, or unused: the labelled images that
-    train_per_class and imbalance leave over."""
+    """Images without labels: sources as for data.source, whose labels are ignored; or the word unused: the labelled
+    images that train_per_class and imbalance leave over."""
     label_from: LabelSetting = LabelFrom()
     """Where labels come from: parent (the folder's name), regex or csv."""
     columns: ColumnsConfig = ColumnsConfig()
     """Names of a table's columns, where they are not the usual ones."""
     extends: str | None = None
-    """An earlier experiment's dataset folder: its images stay in their splits, new ones fill up the shares."""
+    """An earlier experiment's dataset folder: its images stay in their splits, and new images fill up the shares."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Share of the images that may be unusable before the stage stops."""
+    """Largest share of the images that may be rejected; if more are, the stage stops."""
     smallest: Count = 8
     """Images with a shorter side, in pixels, are rejected."""
     image_size: Annotated[int, Field(ge=16, le=512)] = 32
@@ -133,27 +133,27 @@ class DataConfig(Config):
     resize: Literal["crop", "pad", "stretch"] = "crop"
     """How images are made square: cut the longer side, fill the shorter one, or distort."""
     value_range: Literal["auto"] | Annotated[list[float], Field(min_length=2, max_length=2)] = "auto"
-    """Which values are black and white in files of more than 8 bits, signed or floats; auto: one scale for all of them,
-    found by their depth and by what they fill."""
+    """The values of black and white in files with more than 8 bits, signed numbers or floats; auto: one scale for all
+    of them, found from their depth and from the range that they use."""
     channels: Literal[1, 3] | None = None
-    """1 grey, 3 colour; absent: colour if any image has some."""
+    """1: grey, 3: colour; absent: colour if any image has colour."""
     store: Literal["raw", "encoded"] = "raw"
     """Pixels as they are, or losslessly compressed for large sets: less disk, slower to read."""
     executor: ExecutorName = "auto"
-    """Who reads, audits and stores the images, to the same bytes: processes of one machine, or Ray Data on all nodes of
-    a cluster; auto: Ray Data where there are several nodes."""
+    """What reads, checks and stores the images: processes of one machine, or Ray Data on all nodes of a cluster; the
+    stored bytes are the same. auto: Ray Data where there are several nodes."""
     loader: Literal["auto", "resident", "stream"] = "auto"
     """Keep the training images in each worker's memory, or stream them; auto: in memory up to resident_limit."""
     resident_limit: Annotated[float, Field(gt=0)] = 2.0
     """GB of uint8 training images that each worker may keep in memory."""
     metadata: str | None = None
-    """A CSV file of facts on the classes, such as artists.csv, for the data set's card."""
+    """A CSV file of facts about the classes, such as artists.csv, for the data set's card."""
     train_per_class: Count | None = None
     """Scarcity made on purpose: at most this many training images a class."""
     val_per_class: Count | None = None
     """At most this many validation images a class; follows train_per_class unless set."""
     imbalance: ImbalanceConfig | None = None
-    """Unequal classes made on purpose, of what train_per_class has left; validation is not thinned."""
+    """Unequal classes made on purpose, by thinning what train_per_class leaves; validation is not thinned."""
     split: Annotated[
         SplitConfig, BeforeValidator(_expand_given, json_schema_input_type=Literal["given"] | SplitConfig)
     ] = SplitConfig()

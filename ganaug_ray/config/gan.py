@@ -30,7 +30,7 @@ class GanConfig(TrainingConfig):
     preset: PresetName = "scarce"
     """Loss, normalisation, augmentation and learning rates. dcgan: as published. scarce: for few images."""
     conditional: bool = True
-    """Draw images of a class that is asked for; without classes, images cannot help a classifier."""
+    """Draw images of a requested class; images without a class cannot help a classifier."""
     image_size: Literal[16, 32, 64, 128] | None = None
     """Side of the generated images, in pixels. Absent: 64, or 32 or 16 where the data are smaller."""
     lr: Rate | None = None
@@ -42,7 +42,7 @@ class GanConfig(TrainingConfig):
     beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Decay of the first moment in both Adam optimizers. Absent: the preset's."""
     ema_half_life: Annotated[int, Field(ge=0)] | None = None
-    """Half-life, in images seen, of the averaged generator, which is the one sampled and saved. 0: no average."""
+    """Half-life, in images seen, of the average of the generator's weights that is sampled and saved. 0: no average."""
     latent: Count = 100
     """Length of the latent vector."""
     filters: Annotated[int, Field(ge=4, le=512)] = 32
@@ -50,28 +50,30 @@ class GanConfig(TrainingConfig):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of layers, not of weights. auto: bf16 on GPUs."""
     compile: Literal["auto"] | bool = False
-    """Compile the networks, on a GPU with CUDA graphs: faster steps after a minute or more of compiling. auto: where a
-    few steps show that it pays; never on the CPU."""
+    """Compile the networks, on a GPU with CUDA graphs: faster steps after a minute or more of compiling. auto: if a
+    few timed steps show that it saves time; never on the CPU."""
     log_every: Count = 20
     """Steps between lines of the log."""
     checkpoint_every: Count = 200
-    """Steps between checkpoints, from which a killed training goes on."""
+    """Steps between checkpoints, from which a killed training continues."""
     snapshot_every: Count = 500
     """Steps between measurements of quality, each with a grid of samples."""
     cas_every: Count = 2000
-    """Steps between classification accuracy scores, at the next measurement; they cost more than other figures."""
+    """Steps between classification accuracy scores (CAS), which cost more than other figures; each is taken at the
+    next measurement."""
     cas_steps: Count = 300
-    """Steps of the classifier that is trained for that score."""
+    """Steps of the classifier that is trained for the CAS."""
     inception: str | None = None
-    """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
+    """File with the weights of InceptionV3, whose features then replace the teacher's in all figures."""
     init_from: str | None = Field(default=None, exclude_if=is_falsy)
     """A GAN to start from: an experiment, its gan folder, or a pack that `ganaug share` wrote. Weights whose shapes fit
-    are taken, those of a class where a class has the same name; the rest is fresh."""
+    are taken, and those of a class if a class has the same name; the rest starts anew."""
     frozen_layers: Annotated[int, Field(ge=0, exclude_if=is_falsy)] = 0
-    """Number of the discriminator's layers next to the image that stay as they came with init_from (FreezeD, Mo et al.
+    """Number of the discriminator's layers, from the image on, that keep the weights of init_from (FreezeD, Mo et al.
     2020, arXiv 2002.10964)."""
     early_end: bool = True
-    """End when the images have collapsed, or when they get worse and the discriminator has won or overfits."""
+    """End the training when the images have collapsed, or when they get worse while the discriminator is right about
+    everything or overfits."""
 
     @model_validator(mode="after")
     def _check_later_rates(self) -> Self:

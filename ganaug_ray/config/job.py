@@ -41,8 +41,8 @@ class Job(Config):
     augment: AugmentConfig = AugmentConfig()
     """How many synthetic images there are, and how they meet the real ones."""
     arms: dict[ArmName, ArmConfig] = Field(default_factory=dict)
-    """What is compared with real+classic: names, each with a kind and what differs from the augment section. Absent:
-    synthetic alone, unless augment.ratio is 0."""
+    """What is compared with the baseline, real+classic: names, each with a kind and what differs from the augment
+    section. Absent: one arm of kind synthetic, unless augment.ratio is 0."""
     classifier: ClassifierConfig = Field(default_factory=ClassifierConfig)
     """The network that is trained with and without synthetic images."""
     compare: CompareConfig = CompareConfig()
@@ -55,12 +55,12 @@ class Job(Config):
     search: SearchConfig = SearchConfig()
     """How `ganaug search` spends its budget."""
     tracking: TrackingConfig | None = None
-    """Where the run is recorded besides its folder: parameters, curves, pictures, the page and the champion."""
+    """Servers that the run is logged to besides its folder: parameters, curves, pictures, the page and the champion."""
     registry: str | None = None
     """Where the champion goes: a folder that several experiments share, on any filesystem. Absent: the experiment's
-    own."""
+    own folder."""
     seed: Seed = 0
-    """Seed of all random draws but the split of the images, which data.split.seed has."""
+    """Seed of all random draws but the split of the images, whose seed is data.split.seed."""
     _left_out: frozenset[str] = PrivateAttr(default=frozenset())
 
     @model_validator(mode="before")
@@ -110,7 +110,7 @@ class Job(Config):
     @classmethod
     def _check_arms(cls, arms: dict[str, ArmConfig]) -> dict[str, ArmConfig]:
         if BASELINE_ARM in arms:
-            raise ValueError(f"{BASELINE_ARM} is in every comparison; leave it out")
+            raise ValueError(f"{BASELINE_ARM} is the baseline of every comparison; leave it out")
         if TEACHER in arms:
             raise ValueError(f"{TEACHER} is the model that screens synthetic images; give the arm another name")
         for name in AUGMENT_TRIALS.keys() & arms.keys():
@@ -118,8 +118,8 @@ class Job(Config):
         for name, arm in arms.items():
             if arm.classes == "gaining" and not any(arm.is_guided_by(other) for other in arms.values()):
                 raise ValueError(
-                    f"{name}: classes gaining are those that gained in an arm of kind {arm.kind} with classes all; "
-                    "add such an arm"
+                    f"{name}: classes gaining means the classes that gained in an arm of kind {arm.kind} with classes "
+                    "all; add such an arm"
                 )
         return arms
 
@@ -127,8 +127,8 @@ class Job(Config):
     def _check_gaining(self) -> Self:
         if self.augment.classes == "gaining" and self.all_arms and not self.arms:
             raise ValueError(
-                "augment.classes gaining: are those that gained in an arm with classes all, and there are no arms; "
-                "give arms, one of them with classes all"
+                "augment.classes gaining means the classes that gained in an arm with classes all, and there are no "
+                "arms; give arms, one of them with classes all"
             )
         return self
 
@@ -141,7 +141,7 @@ class Job(Config):
             if training.sampling != "natural" and self.data.loader == "stream":
                 raise ValueError(
                     f"{name}.sampling {training.sampling} needs the images in memory; "
-                    "take data.loader: resident, or auto with a data.resident_limit that they fit in"
+                    "set data.loader to resident, or to auto with a data.resident_limit that they fit in"
                 )
         return self
 
@@ -160,7 +160,8 @@ class Job(Config):
                 raise ValueError(f"arms.{name}.source: found {arm.source!r}, known are {', '.join(known)}")
             if arm.traits.live and arm.source in self.augment.images:
                 raise ValueError(
-                    f"arms.{name}: kind live needs a generator, and augment.images has finished images; take synthetic"
+                    f"arms.{name}: kind live needs a generator, but augment.images has finished images; take kind "
+                    "synthetic"
                 )
             if arm.traits.transfer and self.augment.generator is None:
                 raise ValueError(f"arms.{name}: kind transfer needs augment.generator, a pack with a classifier")
@@ -207,7 +208,7 @@ class Job(Config):
             raise ValueError("compare.sizes: give data.train_per_class too, the number of the comparison itself")
         if len(set(sizes)) < len(sizes) or base_size in sizes:
             raise ValueError(
-                f"compare.sizes {sizes}: each number once, and other than data.train_per_class {base_size}"
+                f"compare.sizes {sizes}: expected each number once, and none equal to data.train_per_class {base_size}"
             )
         if all(arm.traits.control for arm in self.compared_arms.values()):
             raise ValueError("compare.sizes: no arm adds images whose worth could be measured")

@@ -14,21 +14,22 @@ class SearchConfig(Config):
     """The section search: how `ganaug search` spends its budget."""
 
     algorithm: AlgorithmName = "tpe"
-    """How settings are chosen. tpe: go by what earlier trials gave (Bergstra et al. 2011). random. grid: every
-    combination of the choices. pbt, of gan.lr: the worst go on from the networks of the best, at another rate
-    (Jaderberg et al. 2017)."""
+    """How settings are chosen. tpe: by the results of earlier trials (Bergstra et al. 2011). random: at random. grid:
+    every combination of the choices. pbt, for gan.lr: the worst trials continue from the networks of the best, at
+    another rate (Jaderberg et al. 2017)."""
     trials: Count | None = None
     """How many settings are tried; absent: 16, or all of a grid."""
     hours: Annotated[float, Field(gt=0)] | None = None
-    """For how many hours, instead of trials. What is under way then goes on if the search is run again with more."""
+    """Budget in hours, instead of trials. Trials that are unfinished then continue if the search is run again with
+    more hours."""
     objective: Literal["kid", "cas"] = "kid"
     """What decides in a GAN search. kid: the KID of its samples against validation images. cas: the validation accuracy
     of a classifier that is trained on its samples."""
     seeds: Count = 2
     """Trainings of each setting, on each split, in searches for the mix or the classifier."""
     workers: Count = 1
-    """Processes of a trial. More than one is for trainings that are too large for one process: otherwise trials of one
-    process each, side by side, are done sooner."""
+    """Processes of a trial. Use more than one only for trainings that are too large for one process: otherwise trials
+    of one process each, side by side, finish sooner."""
     stop_early: bool = True
     """Stop trials that fall behind (ASHA: Li et al. 2018, arXiv 1810.05934)."""
     tracking: str | None = None

@@ -25,7 +25,7 @@ class ImagesConfig(Config):
     """Synthetic images of any origin: of a diffusion model, another GAN, a renderer."""
 
     source: Texts
-    """One or a list, as data.source has them: a folder of class folders, an archive, a manifest, Parquet."""
+    """One source or a list, as for data.source: a folder of class folders, an archive, a manifest, Parquet."""
     label_from: LabelSetting = LabelFrom()
     """Where labels come from, as data.label_from."""
     columns: ColumnsConfig = ColumnsConfig()

@@ -8,9 +8,9 @@ from ganaug_ray.config.base import Config
 
 
 class TrackingConfig(Config):
-    """The section tracking: servers that are sent the whole run. It may change between two commands of a run."""
+    """The section tracking: servers that the whole run is logged to. It may change between two commands of a run."""
 
     mlflow: Annotated[str, Field(min_length=1)] | None = None
     """URI of an MLflow server or store, such as http://host:5000 or sqlite:///mlflow.db."""
     wandb: Annotated[str, Field(min_length=1)] | None = None
-    """Project of Weights & Biases: NAME or ENTITY/NAME; the key is taken from where `wandb login` leaves it."""
+    """Project of Weights & Biases: NAME or ENTITY/NAME; run `wandb login` first, or set WANDB_API_KEY."""
