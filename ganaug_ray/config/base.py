@@ -65,7 +65,7 @@ class TrainingConfig(Config):
     room for and the batch divides into, with at least 16 rows for each, since batch norm uses a worker's own rows
     alone; but one on a machine of two CPUs."""
     min_workers: Count | None = None
-    """The fewest workers to train with while the cluster has no room for all; others join later. Absent: all of them."""
+    """The fewest workers to train with while the cluster has no room for all; others join later. Absent: all."""
     placement: Literal["pack", "spread"] = "pack"
     """Where several workers go. pack: on as few nodes as they fit on; spread: on as many as there are."""
     gpu_share: GpuShare = "auto"

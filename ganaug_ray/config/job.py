@@ -110,7 +110,7 @@ class Job(Config):
     @classmethod
     def _check_arms(cls, arms: dict[str, ArmConfig]) -> dict[str, ArmConfig]:
         if BASELINE_ARM in arms:
-            raise ValueError(f"{BASELINE_ARM} is the baseline of every comparison; leave it out")
+            raise ValueError(f"{BASELINE_ARM} is in every comparison; leave it out")
         if TEACHER in arms:
             raise ValueError(f"{TEACHER} is the model that screens synthetic images; give the arm another name")
         for name in AUGMENT_TRIALS.keys() & arms.keys():
@@ -141,7 +141,7 @@ class Job(Config):
             if training.sampling != "natural" and self.data.loader == "stream":
                 raise ValueError(
                     f"{name}.sampling {training.sampling} needs the images in memory; "
-                    "set data.loader to resident, or to auto with a data.resident_limit that they fit in"
+                    "take data.loader: resident, or auto with a data.resident_limit that they fit in"
                 )
         return self
 
@@ -208,7 +208,7 @@ class Job(Config):
             raise ValueError("compare.sizes: give data.train_per_class too, the number of the comparison itself")
         if len(set(sizes)) < len(sizes) or base_size in sizes:
             raise ValueError(
-                f"compare.sizes {sizes}: expected each number once, and none equal to data.train_per_class {base_size}"
+                f"compare.sizes {sizes}: expected each number once, and other than data.train_per_class {base_size}"
             )
         if all(arm.traits.control for arm in self.compared_arms.values()):
             raise ValueError("compare.sizes: no arm adds images whose worth could be measured")

@@ -108,8 +108,8 @@ def explain_no_splits(job: Job, run: Run) -> str:
         return "data.extends keeps images where they were, so there is one split"
     if job.data.split.given:
         return (
-            "the images stay in the folders train, val and test, so there is one split; data.split.given=false with "
-            "another --out splits them anew"
+            "data.split is given, so there is one split; data.split.given=false with another --out splits the images "
+            "anew"
         )
     possible = job.data.count_possible_splits()
     if possible < MIN_SPLITS or possible <= splits:

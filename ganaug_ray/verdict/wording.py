@@ -76,7 +76,7 @@ def describe_coverage(
         coverage_words = (
             f"The interval covers the chance of training classifiers ({seeds} seeds) and the choice of test images "
             f"({len(outcomes[0].test.labels_N):,}). All models share one split of the data, and one GAN where "
-            "an arm uses one. With other training images or another GAN the result may differ by more."
+            "an arm uses one. With other training images or another training of the GAN the result may differ by more."
         )
     else:
         assert overlap is not None
@@ -87,13 +87,13 @@ def describe_coverage(
         )
         if overlap.train > 0:
             coverage_words += (
-                f" On average, two splits share {100 * overlap.train:.0f} % of their training images. So the interval "
+                f" Two splits share {100 * overlap.train:.0f} % of their training images on average. So the interval "
                 "does not cover another collection of images: there the result may differ by more."
             )
         if candidates > 1 and overlap.chosen_on >= 0.005:
             coverage_words += (
-                f" {100 * overlap.chosen_on:.0f} % of the test images are validation images of another split. The arm "
-                "was chosen by validation images, which may flatter it."
+                f" In other splits, {100 * overlap.chosen_on:.0f} % of the test images are validation images, and the "
+                "arm was chosen by validation images. That may flatter it."
             )
     if candidates > 1:
         coverage_words += (

@@ -122,9 +122,9 @@ def test_unclear_run_ends_after_looks(prepare: Callable[..., Experiment], capsys
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["compare.splits=3", "data.split.test=0.33"], "data.split.test 0.33 leaves room for 3 splits; 0.2 and"),
+        (["compare.splits=3", "data.split.test=0.33"], "data.split.test 0.33 leaves room for 3 splits; 0.2 with"),
         (["compare.splits=5", "data.split.test=0.2"], "no more than 5 splits are added"),
-        (["compare.splits=1", "data.split.given=true"], "the images stay in their folders, so there is one split"),
+        (["compare.splits=1", "data.split.given=true"], "data.split is given, so there is one split"),
     ],
 )
 def test_missing_splits_are_explained(settings: list[str], words: str, tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_two_splits_get_no_idle_seeds(test: float, room: bool) -> None:
     if room:
         assert sequential_plan.allow_looks(job).compare.looks == 3
         return
-    with pytest.raises(UserError, match=r"two splits give no answer.*; give compare\.splits=1, or with another --out"):
+    with pytest.raises(UserError, match=r"two splits give no answer.*; give compare\.splits=1, or another --out"):
         sequential_plan.allow_looks(job)
 
 

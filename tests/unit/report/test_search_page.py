@@ -118,7 +118,10 @@ def test_ratio_plot_shows_seed_intervals() -> None:
 def test_early_stopping_savings_exclude_failures() -> None:
     """The page says how many steps early stopping saved, and failed trials do not count as saving."""
     text = Page(search_section.render_search_page(record("gan", 5, failed=(4,), stopped=(2, 3)))).text
-    assert "In all 1,100 optimizer steps, 55.0 % of the 2,000 that every trial in full would have taken." in text
+    assert (
+        "All trials took 1,100 optimizer steps, 55.0 % of the 2,000 that all of them at full length would have taken."
+        in text
+    )
     assert "Stopping early saved 600." in text
     assert "saved" not in Page(search_section.render_search_page(record("gan", 4, failed=(0,)))).text
 

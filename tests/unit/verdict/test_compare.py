@@ -99,7 +99,7 @@ def test_sentence_names_the_source(tests: list[float], words: str) -> None:
         outcomes, "real", ["syn"], "accuracy", CLASSES, additions=additions, fixed_additions=["images from made"]
     )
     assert found["sentence"].startswith(words)
-    assert "It takes images from made as given" in found["covers"]
+    assert "The interval takes images from made as given" in found["covers"]
 
 
 def test_seeds_within_split_are_averaged() -> None:

@@ -159,7 +159,7 @@ def test_catch_up_time_follows_baseline_best(tmp_path: Path) -> None:
     [
         ([0.9, 0.91, 0.92], "deep is better than cnn: +11.0 points in test accuracy (95 % interval"),
         ([0.7, 0.71, 0.69], "cnn is better than every other model; deep comes nearest, with -10.0 points"),
-        ([0.9, 0.7, 0.8], "No model is clearly better than cnn; deep: +0.0 points"),
+        ([0.9, 0.7, 0.8], "No model is clearly better than cnn; deep comes nearest, with +0.0 points"),
         ([0.9], "Not enough repeats: deep against cnn is +10.0 points in test accuracy"),
     ],
 )

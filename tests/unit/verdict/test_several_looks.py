@@ -29,7 +29,7 @@ def test_levels_of_looks_are_pocock() -> None:
         for key in ("p_adjusted", "p_worthwhile_adjusted"):
             assert after[key] == pytest.approx(min(1.0, compute_looks_factor(4) * before[key]))
         assert after["ci95"][0] < before["ci95"][0]
-    assert "looked at 4 times" in several["covers"]
+    assert "allows for 4 looks at the verdict" in several["covers"]
     assert "looked at" not in single["covers"]
 
 
