@@ -82,22 +82,22 @@ def check_classes(name: str, arm: MixConfig, train_counts: Mapping[str, int], ra
         name: of the arm.
         arm: its settings.
         train_counts: class -> training images.
-        rare: the classes that ``data.imbalance`` made rare.
+        rare: the classes that are rare.
 
     Raises:
-        UserError: it names another class than these, or asks for rare ones where none was thinned.
+        UserError: it names another class than these, or asks for rare ones where none is rare.
     """
     if arm.classes == "rare" and not rare:
         fewest = min(train_counts, key=train_counts.__getitem__)
         raise UserError(
-            f"arms.{name}.classes: rare means the classes that data.imbalance thins, and it thins none; "
-            f"name the classes, such as [{fewest}], which has the fewest images"
+            f"classes of arm {name}: no class is rare, as each has at least half of the mean number of images; "
+            f"name some, such as [{fewest}], which has the fewest images"
         )
     if isinstance(arm.classes, list):
         for class_name in arm.classes:
             if class_name not in train_counts:
                 known = ", ".join(list(train_counts)[:12])
-                raise UserError(f"arms.{name}.classes: found {class_name!r}, known are {known}")
+                raise UserError(f"classes of arm {name}: found {class_name!r}, known are {known}")
 
 
 def choose_classes(arm: MixConfig, data: DatasetRecord, gaining: list[str] | None = None) -> list[str]:

@@ -126,8 +126,9 @@ class MixConfig(Config):
     soft_labels: bool = False
     """Train synthetic rows towards the teacher's probabilities instead of the requested class."""
     classes: Literal["all", "rare", "gaining"] | list[str] = "all"
-    """Which classes get synthetic images: all, rare (those that data.imbalance thinned), a list of names, or gaining:
-    those that gained on validation in the best arm with classes all."""
+    """Which classes get synthetic images: all; rare, those with fewer than half of the mean number of images, or those
+    that data.imbalance.rare names; a list of names; or gaining, those that gained on validation in the best arm with
+    classes all."""
     per_class: Count | None = None
     """Synthetic images to make of each class; absent: ratio times the class's training images, and at least 200."""
     screen: ScreenConfig = ScreenConfig()

@@ -138,7 +138,7 @@ def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.R
         "value_range": source_survey.value_range.to_json() if source_survey.value_range else None,
         "store": config.store,
         "counts": counts,
-        "rare": imbalance.list_rare_classes(counts["train"], config.imbalance),
+        "rare": imbalance.list_rare_classes(counts, config),
         "rejected": source_survey.count_rejects(),
         "passed_over": source_survey.passed_over,
         "remarks": source_survey.remarks,

@@ -58,7 +58,7 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
             facts.append(("warning", planned.warning))
     facts += [(name, source.address) for name, source in job.augment.sources.items()]
     size = job.classifier.batch_size
-    rare = list_rare_classes(counts["train"], job.data.imbalance)
+    rare = list_rare_classes(counts, job.data)
     for name, arm in job.compared_arms.items():
         arms.check_classes(name, arm, counts["train"], rare)
         facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps)))

@@ -1,9 +1,10 @@
-"""Classes made rare on purpose: decides how many training images each class keeps."""
+"""Rare classes: how many training images each class keeps where some are thinned on purpose, and which are rare."""
 
 import difflib
+import math
 from collections.abc import Mapping
 
-from ganaug_ray.config import ImbalanceConfig
+from ganaug_ray.config import DataConfig, ImbalanceConfig
 from ganaug_ray.data.ingest.split import MIN_ROWS_PER_CLASS
 from ganaug_ray.errors import UserError
 
@@ -41,19 +42,22 @@ def count_kept_images(train: Mapping[str, int], config: ImbalanceConfig) -> dict
     return reduced_counts
 
 
-def list_rare_classes(train: Mapping[str, int], config: ImbalanceConfig | None) -> list[str]:
-    """List the classes that were made rare: those that were named or, in a long tail, those below half of the mean.
+def list_rare_classes(counts: Mapping[str, Mapping[str, int]], config: DataConfig) -> list[str]:
+    """List the rare classes: those that were named to be thinned, else those below half of the mean.
 
     Args:
-        train: class -> training images that it has kept.
-        config: absent: none was.
+        counts: split -> class -> images that it has kept.
+        config: of the data set.
     """
-    if config is None:
-        return []
-    if config.rare is not None:
-        return sorted(set(config.rare))
-    mean = sum(train.values()) / len(train)
-    return [name for name, n in train.items() if n < mean / 2]
+    if config.imbalance is not None and config.imbalance.rare is not None:
+        return sorted(set(config.imbalance.rare))
+    sizes: dict[str, float] = dict(counts["train"])
+    if config.imbalance is None and config.split.folds > 1:
+        # By the images of all parts, which all splits have in common: a class is rare in each of them, or in none.
+        most = config.train_per_class or math.inf
+        sizes = {name: min(most, sum(counts[part][name] for part in ("train", "val", "test"))) for name in sizes}
+    mean = sum(sizes.values()) / len(sizes)
+    return [name for name, n in sizes.items() if n < mean / 2]
 
 
 def _refuse_unknown(name: str, classes: list[str]) -> None:

@@ -96,7 +96,7 @@ def test_arm_is_limited_to_its_classes(experiment: Run, tiny_job: Job) -> None:
     assert none(0).total == SIZE
     assert [name for name, _ in arms.list_pairs(job)][-2:] == ["best", "best"], "it waits for the others"
     counts = {"cat": 20, "dog": 3}
-    with pytest.raises(UserError, match=r"arms\.few\.classes: rare means .* such as \[dog\]"):
+    with pytest.raises(UserError, match=r"classes of arm few: no class is rare, .* such as \[dog\]"):
         arms.check_classes("few", ArmConfig(kind="synthetic", classes="rare"), counts, rare=[])
     arms.check_classes("few", ArmConfig(kind="synthetic", classes="rare"), counts, rare=["dog"])
     with pytest.raises(UserError, match="'owl'"):

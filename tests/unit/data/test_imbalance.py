@@ -9,6 +9,7 @@ from PIL import Image
 
 from ganaug_ray.config import DataConfig, ImbalanceConfig, SplitConfig
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.ingest.imbalance import list_rare_classes
 from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
@@ -59,6 +60,20 @@ def test_unnamed_tail_is_exponential(pictures: str, tmp_path: Path) -> None:
     )
     assert record.counts["train"] == {"cat": 40, "dog": 10, "owl": 2}
     assert record.rare == ["owl"], "fewer than half of the mean of 17.3; dog has more"
+
+
+def test_small_classes_are_rare_in_every_split(tmp_path: Path) -> None:
+    """Classes that have few images by themselves are rare, and the same ones in all splits of the images."""
+    few_owls = {"train": {"cat": 60, "dog": 60, "owl": 22}, "val": {"cat": 10, "dog": 10, "owl": 2}}
+    counts = {**few_owls, "test": {"cat": 20, "dog": 20, "owl": 6}, "unused": {"cat": 0, "dog": 0, "owl": 0}}
+    config = config_of(str(tmp_path)).model_copy(update={"train_per_class": None})
+    assert list_rare_classes(counts, config) == ["owl"], "22 of a mean of 47"
+    fold = config.model_copy(update={"split": SplitConfig(folds=5)})
+    counts["train"]["owl"] = 25
+    assert list_rare_classes(counts, config) == []
+    assert list_rare_classes(counts, fold) == ["owl"], "33 of a mean of 71, whichever part they are in"
+    capped = fold.model_copy(update={"train_per_class": 20})
+    assert list_rare_classes(counts, capped) == [], "all have as many left"
 
 
 def test_equal_classes_are_not_rare(pictures: str, tmp_path: Path) -> None:
