@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,9 @@ def _describe(experiment: OpenExperiment, options: RunOptions, terminal: Termina
     if options.dry_run:
         from ganaug_ray.pipeline.dry_run import LABEL_WIDTH, describe_job
         from ganaug_ray.pipeline.job_facts import JobFacts
+        from ganaug_ray.pipeline.sequential_plan import resume_look
 
+        experiment.run.check_folder(resume_look(job, experiment.run) if options.until_clear else job)
         facts = experiment.facts or JobFacts(job, cpu_only=options.cpu_only)
         with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
             text = describe_job(job, experiment.run, facts)
@@ -55,7 +58,7 @@ def _describe(experiment: OpenExperiment, options: RunOptions, terminal: Termina
 
 
 def write_job_file(source: str, out: Path | None, overrides: list[str], minutes: float | None) -> None:
-    """Write the job that `run` would choose for a source as YAML with comments.
+    """Write the job that `run` would choose for a source as YAML with comments, or the one that it has chosen there.
 
     Raises:
         UserError: there is no such source, or the file is there already.
@@ -73,11 +76,15 @@ def write_job_file(source: str, out: Path | None, overrides: list[str], minutes:
     if path.exists():
         raise UserError(f"{path}: already exists; give --out another name")
     terminal = Terminal()
+    explained = "`ganaug explain gan.filters` explains a setting. A setting that is not here has its default."
+    begun = source_job.find_begun_job(source, minutes, os.environ, overrides, check_network)
+    if begun is not None:
+        remarks = [f"The job of the experiment in {begun.folder}: `ganaug run {path}` goes on with it.", explained]
+        write_new_file(path, format_job(begun.job, {}, remarks, path.parent))
+        terminal.print_stage_line("init", "done", f"{path}: the job of the experiment in {begun.folder}")
+        return
     chosen = source_job.choose_source_job(source, overrides, minutes, check_network, terminal)
     duration = format_time(chosen.facts.estimate(chosen.job).total_s)
-    remarks = [
-        f"`ganaug run {path}` runs it: about {duration} on the machine that this was written on.",
-        "`ganaug explain gan.filters` explains a setting. A setting that is not here has its default.",
-    ]
+    remarks = [f"`ganaug run {path}` runs it: about {duration} on the machine that this was written on.", explained]
     write_new_file(path, format_job(chosen.job, chosen.reasons, remarks, path.parent))
     terminal.print_stage_line("init", "done", f"{path}: about {duration}; `ganaug run {path}` runs it")

@@ -146,6 +146,12 @@ class Run:
         except OSError as error:
             raise UserError(f"{self.root}: the output folder cannot be written ({_describe_error(error)})") from None
 
+    def check_folder(self, job: Job) -> None:
+        """Raise UserError where ``claim_folder`` would; nothing is changed."""
+        previous = self._read_previous_job()
+        if previous is not None:
+            self._collect_changes(previous, job)
+
     def _read_previous_job(self) -> Record | None:
         local = self.root.local_path
         if local is not None and local.exists() and not local.is_dir():

@@ -15,7 +15,7 @@ from ganaug_ray.config.loader import build_job
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.output_dir import open_experiment
+from ganaug_ray.core.output_dir import open_default_folder, open_experiment
 from ganaug_ray.core.progress import Progress
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.errors import UserError
@@ -148,6 +148,44 @@ def open_source_experiment(
         job = allow_looks(job)
     terminal.print_stage_line("plan", "note", f"goes on with the settings in {name}")
     return OpenExperiment(job, run, None)
+
+
+@dataclass(frozen=True)
+class BegunJob:
+    """The job that an experiment was begun with, and the experiment's folder."""
+
+    job: Job
+    folder: str
+
+
+def find_begun_job(
+    source: str,
+    minutes: float | None,
+    environment: Mapping[str, str],
+    overrides: list[str],
+    check_network: CheckNetwork,
+) -> BegunJob | None:
+    """Find the job that an experiment on a source was begun with, in the folder that is named after it by default.
+
+    Args:
+        source: as of ``choose_source_job``, as are the others but the following.
+        minutes: likewise.
+        environment: variables.
+        overrides: likewise.
+        check_network: likewise.
+
+    Returns:
+        The job with those settings alone that differ from their defaults; None: there is no such experiment, or it was
+        begun for other minutes.
+    """
+    root = open_default_folder(Path(f"{name_source(source)}.yaml"), environment.get("GANAUG_HOME"))
+    if not root.has_file("job.yaml"):
+        return None
+    content = parse_yaml(root.read_bytes("job.yaml").decode(), str(root / "job.yaml"))
+    job = build_job(content, str(root / "job.yaml"), Path.cwd(), overrides, check_network)
+    if job.data.source != [resolve_source(source)] or minutes not in (None, job.compare.budget_minutes):
+        return None
+    return BegunJob(Job.model_validate(job.model_dump(exclude_defaults=True)), str(root))
 
 
 def _refuse_other_experiment(job: Job, run: Run, source: str, minutes: float | None) -> None:

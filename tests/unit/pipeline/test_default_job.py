@@ -288,3 +288,22 @@ def test_misspelt_images_are_named() -> None:
             CliRunner().invoke(cli.app, ["run", name], catch_exceptions=False)
     with pytest.raises(UserError, match="--minutes: found 0, expected more than 0"):
         CliRunner().invoke(cli.app, ["run", ".", "--minutes", "0"], catch_exceptions=False)
+
+
+def test_init_writes_the_job_of_what_has_begun(
+    photos: Path, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a run of images, `ganaug init` writes the job of that run, though the machine has another pace by then."""
+    monkeypatch.setenv("GANAUG_HOME", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    begun = source_job.open_source_experiment(
+        str(photos), None, {"GANAUG_HOME": str(tmp_path / "runs")}, [], 10, check_network, Terminal()
+    )
+    begun.run.claim_folder(begun.job)
+    machine.step_s, machine.timed = 0.001, []
+    result = CliRunner().invoke(cli.app, ["init", str(photos), "--minutes", "10"], catch_exceptions=False)
+    assert "the job of the experiment in" in result.output
+    assert machine.timed == []
+    begun.run.claim_folder(load_job(tmp_path / "pets.yaml"))  # the folder takes it for its own job
+    CliRunner().invoke(cli.app, ["init", str(photos), "--minutes", "20", "--out", "20.yaml"], catch_exceptions=False)
+    assert machine.timed, "for other minutes a job is chosen anew"

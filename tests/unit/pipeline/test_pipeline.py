@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from ganaug_ray import cli
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
@@ -158,3 +160,11 @@ def test_old_folders_kept_the_best(tiny_job: Job, experiment: Run, tmp_path: Pat
     with pytest.raises(UserError, match=r"classifier\.keep\b.*\bbest\b.*\bauto\b"):
         run.claim_folder(tiny_job)
     run.claim_folder(load_job(DIGITS, [*TINY, "classifier.keep=best", "classifier.ema_half_life=0"]))
+
+
+def test_dry_run_refuses_what_a_run_would(experiment: Run, tiny_job: Job) -> None:
+    """A folder with finished stages of other settings is refused before it is described."""
+    job = ["run", str(experiment.root / "job.yaml"), "--out", str(experiment.root), "--dry-run"]
+    assert CliRunner().invoke(cli.app, job, catch_exceptions=False).exit_code == 0
+    with pytest.raises(UserError, match=r"belongs to another job; give another --out\ngan\.lr is"):
+        CliRunner().invoke(cli.app, [*job, "--set", "gan.lr=1e-3"], catch_exceptions=False)
