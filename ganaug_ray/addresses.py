@@ -54,7 +54,7 @@ def refuse_undecodable(name: str) -> None:
     """
     if not is_utf8(name):
         readable = os.fsencode(name).decode("utf-8", "backslashreplace")
-        raise UserError(f"{readable}: is no UTF-8 name; rename it, for instance with convmv")
+        raise UserError(f"{readable}: is not a UTF-8 name; rename it, for instance with convmv")
 
 
 def resolve_source(source: str) -> str:

@@ -97,7 +97,7 @@ def check_classes(name: str, arm: MixConfig, train_counts: Mapping[str, int], ra
         for class_name in arm.classes:
             if class_name not in train_counts:
                 known = ", ".join(list(train_counts)[:12])
-                raise UserError(f"classes of arm {name}: found {class_name!r}, known are {known}")
+                raise UserError(f"classes of arm {name}: found {class_name!r}, expected one of {known}")
 
 
 def choose_classes(arm: MixConfig, data: DatasetRecord, gaining: list[str] | None = None) -> list[str]:

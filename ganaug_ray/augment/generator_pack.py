@@ -4,7 +4,7 @@
       pack.json               what it draws, how good it was, the copying test, the verdict, sha256 of the other files
       generator.safetensors   the weights of the averaged generator
       seen.safetensors        salted hashes of every image it has seen, see ``data.ingest.seen_images``
-      card.md                 the same in words, and what the pack gives away
+      card.md                 the same in words, and what the pack reveals
       classifier/             where it is shared: model.json and model.safetensors
 
 The discriminator stays behind: it knows the training images by heart, and could tell of an image that it was there.
@@ -82,7 +82,9 @@ def write_pack(run: Run, out: Folder, about: str = "", with_classifier: bool = F
             f"{run.root}: its GAN was trained without classes, so its images have no label and help no classifier"
         )
     if gan.memorization.verdict == "copies":
-        raise UserError(f"{run.root}: its GAN copies, and would give training images away: {gan.memorization.reason}")
+        raise UserError(
+            f"{run.root}: its GAN copies training images, and a pack would reveal them: {gan.memorization.reason}"
+        )
     if parent := gan.config.get("init_from"):
         raise UserError(
             f"{run.root}: its GAN started from {parent}, and a pack cannot list the images that it had seen; "
@@ -257,7 +259,7 @@ def _check_seen(record: PackRecord, content: bytes, where: str) -> SeenImages:
 
 
 def describe_pack(record: PackRecord) -> str:
-    """Return the card of a pack, in Markdown: what it is, how good it was, and what it gives away."""
+    """Return the card of a pack, in Markdown: what it is, how good it was, and what it reveals."""
     quality = [f"| {name} | {value:.4g} |" for name, value in record.quality.items() if not name.endswith("_std")]
     counts = [f"| {name} | {n} |" for name, n in record.counts.items()]
     colour = "grey" if record.channels == 1 else "colour"
@@ -276,24 +278,25 @@ def describe_pack(record: PackRecord) -> str:
         f"Copying test: **{record.memorization.verdict}**: {record.memorization.reason}.",
         "",
         *([f"At its own site: {record.generator}", ""] if record.generator else []),
-        f"What its images did at its own site: {record.verdict or 'not tried.'}",
+        f"Effect of its images on a classifier at its own site: {record.verdict or 'not tried.'}",
         "",
         "| figure, against the images of its own site | |",
         "|---|---|",
         *quality,
         "",
-        "## What this pack gives away",
+        "## What this pack reveals",
         "",
         "- The generator: what it draws resembles its training images. The copying test looks at a thousand of its "
         "images at most, and does not prove that there are no copies.",
         "- The names of the classes, the number of images of each, and the figures above.",
-        f"- Whoever has an image, or nearly the same one, can tell whether it is among the {record.seen.images} that "
-        "the generator was trained on or chosen by. The pack holds salted hashes of them, and neither their pixels nor "
-        "their names nor where they came from.",
+        "- Anyone who has an image, or nearly the same one, can tell whether it is among the "
+        f"{record.seen.images} that the generator was trained on or chosen by. The pack holds salted hashes of them, "
+        "but not their pixels, their names or where they came from.",
         "- The discriminator is not in the pack.",
     ]
     if record.classifier:
         lines.append(
-            "- The classifier, which knows its training images better than others and can be asked about them."
+            "- The classifier. It is surer of its training images than of others, so its answers may tell which those "
+            "are."
         )
     return "\n".join(lines) + "\n"

@@ -87,7 +87,7 @@ def fill_pool(
         raise StageFailed(
             f"the images of {', '.join(record.source)} copy: {audited['memorization']['reason']} (see "
             f"{out.name}/closest_pairs.png); take others, under another name in augment.images; or "
-            "--set augment.allow_copies=true goes on without the copies"
+            "--set augment.allow_copies=true uses the other images"
         )
     rejects = [_tabulate_copies(images, reasons, classes)]
     limits = None

@@ -63,7 +63,7 @@ def refuse_copies(job: Job, source: SyntheticSource, record: GanRecord) -> None:
             remedy = "more images or fewer gan.steps help, in another --out, "
         raise StageFailed(
             f"the generator copies: {record.memorization.reason} (see {source.folder.name}/closest_pairs.png); "
-            f"{remedy}and --set augment.allow_copies=true goes on here anyway"
+            f"{remedy}and --set augment.allow_copies=true uses its images here anyway"
         )
 
 

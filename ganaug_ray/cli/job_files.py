@@ -33,7 +33,7 @@ def schema(
 
     builders = {"job": build_job_schema, "space": build_space_schema}
     if kind not in builders:
-        raise UserError(f"schema {kind}: known are {' and '.join(builders)}")
+        raise UserError(f"schema {kind}: expected one of {' and '.join(builders)}")
     print(json.dumps(builders[kind](), indent=1, ensure_ascii=False))
 
 
@@ -70,7 +70,7 @@ def _copy_example(
     target = copy_example(name, out)
     is_job = KINDS[find_example(name).parent.name] == "job"
     command = f"run {target}" if is_job else f"search {find_example(name).stem} JOB.yaml --space {target}"
-    print(f"{target}: `ganaug {command}` takes it")
+    print(f"{target}; next: `ganaug {command}`")
 
 
 COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {

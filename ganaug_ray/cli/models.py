@@ -205,7 +205,7 @@ def share(
         terminal.print_stage_line("share", "note", f"copying test: {pack.memorization.verdict}")
     text = (
         f"{out}: a generator of {len(pack.classes)} classes, and hashes of the {pack.seen.images} images that it has "
-        f"seen; {generator_pack.CARD_FILE} there says what it gives away"
+        f"seen; {generator_pack.CARD_FILE} there says what it reveals"
     )
     terminal.print_stage_line("share", "done", text, time.monotonic() - started)
 

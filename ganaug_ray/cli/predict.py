@@ -109,7 +109,7 @@ def summarize_predictions(table: pa.Table, passed_over: int = 0, notes: Mapping[
     if unreadable:
         summary += f"; {unreadable} could not be read (see error)"
     if passed_over:
-        summary += f"; {format_count(passed_over, 'other file')} passed over"
+        summary += f"; {format_count(passed_over, 'other file')} skipped"
     if notes:
         named_notes = [f"{n} × {note}" for note, n in list(notes.items())[:MAX_NOTES_NAMED]]
         more = " and others" if len(notes) > MAX_NOTES_NAMED else ""

@@ -79,7 +79,7 @@ class LabelFrom(Config):
             try:
                 groups = re.compile(self.regex).groupindex
             except re.error as error:
-                raise ValueError(f"{self.regex!r} is no regular expression ({error})") from None
+                raise ValueError(f"{self.regex!r} is not a regular expression ({error})") from None
             if "label" not in groups:
                 raise ValueError(f"{self.regex!r} has no group named label, such as '^(?P<label>cat|dog)'")
         return self

@@ -38,7 +38,7 @@ def find_example(name: str) -> Path:
         if name in (path.stem, path.name):
             return path
     known = ", ".join(path.stem for path in list_examples())
-    raise UserError(f"{name}: there is no such example; known are {known}")
+    raise UserError(f"{name}: there is no such example; expected one of {known}")
 
 
 def read_about(path: Path) -> str:

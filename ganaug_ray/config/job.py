@@ -157,7 +157,7 @@ class Job(Config):
                     )
         for name, arm in self.compared_arms.items():
             if arm.source not in known:
-                raise ValueError(f"arms.{name}.source: found {arm.source!r}, known are {', '.join(known)}")
+                raise ValueError(f"arms.{name}.source: found {arm.source!r}, expected one of {', '.join(known)}")
             if arm.traits.live and arm.source in self.augment.images:
                 raise ValueError(
                     f"arms.{name}: kind live needs a generator, but augment.images has finished images; take kind "

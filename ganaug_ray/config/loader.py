@@ -233,7 +233,7 @@ def _describe_mistake(mistake: ErrorDetails) -> str:
         close = difflib.get_close_matches(str(mistake["loc"][-1]), known, n=1)
         if close:
             return f"unknown key; did you mean {close[0]}?"
-        return f"unknown key; known are {', '.join(known)}"
+        return f"unknown key; expected one of {', '.join(known)}"
     if kind == "missing":
         return _EXPECTED_BY_TYPE[kind]
     if kind == "value_error":

@@ -145,4 +145,4 @@ def _describe_unknown(section: str, part: str, known: list[str]) -> str:
     close = difflib.get_close_matches(part, known, n=1)
     if close:
         return f"{where}unknown setting {part}; did you mean {close[0]}?"
-    return f"{where}unknown setting {part}; known are {', '.join(known)}"
+    return f"{where}unknown setting {part}; expected one of {', '.join(known)}"

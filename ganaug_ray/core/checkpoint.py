@@ -105,7 +105,7 @@ def read_newest_step(folder: Folder) -> int:
 def load_newest(folder: Folder, inputs: str, warn: Callable[[str], None]) -> Checkpoint | None:
     """Return the newest undamaged checkpoint that was made from the same inputs, or None.
 
-    Every one passed over is told to ``warn`` in a sentence.
+    Every one skipped is told to ``warn`` in a sentence.
     """
     for file in reversed(folder.list_files(".json")):
         name = file.removesuffix(".json")

@@ -43,7 +43,7 @@ def find_disk_full(error: BaseException) -> DiskFull | None:
         if isinstance(current, FileNotFoundError) and _NO_TEMPORARY_FOLDER in str(current):
             return DiskFull(
                 f"{current.strerror}: none of these folders can be written, so the disk may be full; make room there, "
-                "or set TMPDIR to a folder on another disk, and the same command goes on"
+                "or set TMPDIR to a folder on another disk, and the same command continues"
             )
     return None
 
@@ -59,4 +59,4 @@ def _describe(path: str | None, size: int | None) -> str:
     with suppress(OSError):
         folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
         loss += f", {shutil.disk_usage(folder).free / 1e6:.3g} MB are free there"
-    return f"{path}: the disk is full, or the quota ({loss}); make room, and the same command goes on"
+    return f"{path}: the disk is full, or the quota ({loss}); make room, and the same command continues"

@@ -97,12 +97,12 @@ def roll_back(registry: Folder, to: int | None = None) -> Record:
             if (registry / "versions" / str(name)).has_file("version.json")
         ]
         other_versions = [version for version in versions if version != champion["version"]]
-        hint = f"others are {', '.join(map(str, other_versions))}" if other_versions else "it has no other"
+        hint = f"others are {', '.join(map(str, other_versions))}" if other_versions else "there is no other version"
         if to is None:
             past_champions = list_champions(list_changes(champion))
             if len(past_champions) < 2:
-                remedy = f"name one by --to ({hint})" if other_versions else hint
-                raise UserError(f"{registry}: version {champion['version']} has none before it; {remedy}")
+                remedy = f"give a version with --to ({hint})" if other_versions else hint
+                raise UserError(f"{registry}: there was no champion before version {champion['version']}; {remedy}")
             to = past_champions[-2]
         if to not in versions:
             raise UserError(f"{registry}: there is no version {to}; {hint}")

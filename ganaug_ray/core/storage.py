@@ -235,7 +235,7 @@ def _check_name(info: pafs.FileInfo) -> str:
         return str(info.path)
     except UnicodeDecodeError as error:
         name = error.object.decode("utf-8", "backslashreplace")
-        raise UserError(f"{name}: is no UTF-8 name; rename it, for instance with convmv") from None
+        raise UserError(f"{name}: is not a UTF-8 name; rename it, for instance with convmv") from None
 
 
 def _is_standard_output(info: os.stat_result) -> bool:

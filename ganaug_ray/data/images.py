@@ -68,7 +68,7 @@ def decode(
     """Decode an image file completely, so that a truncated one is noticed.
 
     Transparent pixels are laid on white. Samples that are wider than 8 bits, signed or floats are scaled to 8 bits.
-    Damage to what is not pixels, such as metadata, is passed over.
+    Damage to what is not pixels, such as metadata, is skipped.
 
     Args:
         content: the bytes of an image file.

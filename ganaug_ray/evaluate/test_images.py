@@ -93,7 +93,9 @@ def select_evaluation_images(
         return images, {"data": TEST_SPLIT, "excluded_train_rows": 0, "rejected": {}}
     labels = _number_labels(other_images.labels, other_images.classes, classifier, f"--data {target.data}")
     if not len(labels):
-        raise UserError(f"--data {target.data}: all {other_images.excluded} images were trained on; give others")
+        raise UserError(
+            f"--data {target.data}: all {other_images.excluded} images were used to train the model; give others"
+        )
     facts = {"data": target.data, "excluded_train_rows": other_images.excluded, "rejected": other_images.rejected}
     return EvaluationImages(other_images.images, labels, other_images.ids, other_images.paths), facts
 

@@ -244,7 +244,9 @@ class _DefaultChoice:
             passes = job.classifier.batch_size * job.classifier.count_steps(rows) // rows
             reasons["classifier.steps"] = f"{job.classifier.steps} steps are {passes} passes over your images"
         if CONTROL in job.arms and not base.arms:
-            reasons[f"arms.{CONTROL}"] = "as many more rows of real images: what more rows do by themselves"
+            reasons[f"arms.{CONTROL}"] = (
+                "repeated real images in place of synthetic ones: what a larger batch does by itself"
+            )
         return reasons
 
     def _explain_size(self, size: int, plan: Plan | None) -> str:

@@ -120,7 +120,7 @@ def _describe_images(survey: Survey) -> str:
     images = [f"{n} {split}" for split, n in counts.items() if n or split in ("train", "val", "test")]
     images.append(f"{len(survey.rejected)} rejected")
     if survey.passed_over:
-        images.append(f"{format_count(sum(survey.passed_over.values()), 'other file')} passed over")
+        images.append(f"{format_count(sum(survey.passed_over.values()), 'other file')} skipped")
     if len(survey.unlabelled):
         images.append(f"{survey.unlabelled['reason'].null_count} without labels")
     return ", ".join(images)

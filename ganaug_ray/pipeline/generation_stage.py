@@ -106,7 +106,7 @@ def _describe_import(folder_name: str, record: ImagesRecord) -> str:
     if rejected := sum(record.rejected.values()):
         parts.append(f"{rejected} rejected (see {folder_name}/rejected.parquet)")
     if passed_over := sum(record.passed_over.values()):
-        parts.append(f"{format_count(passed_over, 'other file')} passed over")
+        parts.append(f"{format_count(passed_over, 'other file')} skipped")
     if missing := [name for name in record.classes if name not in record.counts]:
         parts.append(f"no images of {', '.join(missing)}")
     return ", ".join(parts)
@@ -236,7 +236,7 @@ def _describe_pool(job: Job, pool: SyntheticPool, record: Record) -> str:
 
 
 def _advise_after_screening(job: Job, run: Run, pool: SyntheticPool, gan: GanRecord | None) -> str:
-    """Say what helps where no image passed; with any of it the same command goes on in the same folder."""
+    """Say what helps where no image passed; with any of it the same command continues in the same folder."""
     names = [
         name
         for name, arm in job.compared_arms.items()
@@ -254,9 +254,9 @@ def _advise_after_screening(job: Job, run: Run, pool: SyntheticPool, gan: GanRec
     if not job.arms:
         advice.append("--set augment.ratio=0 trains without synthetic images")
     elif not set(names) <= job.arms.keys():
-        advice.append(f"leave {pool.source.name} out of augment, and the other arms are compared")
+        advice.append(f"leave {pool.source.name} out of augment to compare the other arms")
     elif len(names) < len(job.compared_arms):
-        advice.append(f"leave {' and '.join(names)} out of arms, and the others are compared")
+        advice.append(f"leave {' and '.join(names)} out of arms to compare the others")
     else:
         advice.append("without arms, and with augment.ratio 0, no synthetic images are needed")
     return "; ".join(advice)

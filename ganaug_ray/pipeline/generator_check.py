@@ -93,7 +93,7 @@ def _advise(context: StageContext, judged: JudgedGenerator, format_command: Call
     if record.ended_early:
         return f"{anyway} uses its images as they are; more steps would not help: {record.ended_early}"
     longer = format_command(_choose_length(context, judged))
-    return f"{longer} trains the GAN longer and tries its images; --set augment.use_anyway=true tries the present ones"
+    return f"{longer} trains the GAN longer, then the arms; --set augment.use_anyway=true uses its images as they are"
 
 
 def _choose_length(context: StageContext, judged: JudgedGenerator) -> str:

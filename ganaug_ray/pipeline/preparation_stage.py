@@ -84,5 +84,5 @@ def _describe_data(records: list[DatasetRecord]) -> str:
     if left_out := sum(first.rejected.values()):
         parts.append(f"{left_out} rejected (see dataset/rejected.parquet)")
     if passed_over := sum(first.passed_over.values()):
-        parts.append(f"{format_count(passed_over, 'other file')} passed over")
+        parts.append(f"{format_count(passed_over, 'other file')} skipped")
     return ", ".join(parts)

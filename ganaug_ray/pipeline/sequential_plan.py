@@ -269,7 +269,7 @@ class SequentialPlan:
                 f"{words}; stops here: {describe_repeats(following)} would take about {_format_hours(next_s)} more, "
                 f"and {_format_hours(max(0.0, left_s))} of {_format_hours(self._limit_s)} are left (--hours)"
             )
-        return following, f"{words}; goes on with {describe_repeats(following)}"
+        return following, f"{words}; continues with {describe_repeats(following)}"
 
     def _count_looks(self, job: Job) -> int:
         """Count the looks that are taken once a job has its verdict."""

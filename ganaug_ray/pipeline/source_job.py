@@ -146,7 +146,7 @@ def open_source_experiment(
     _refuse_other_experiment(job, run, source, minutes)
     if until_clear:
         job = allow_looks(job)
-    terminal.print_stage_line("plan", "note", f"goes on with the settings in {name}")
+    terminal.print_stage_line("plan", "note", f"continues with the settings in {name}")
     return OpenExperiment(job, run, None)
 
 

@@ -150,6 +150,6 @@ def _clear_gaps(gan: Folder, name: str, size: int) -> tuple[str | None, int]:
 
 
 def _name_rows(rows: int, classes: Sequence[str]) -> list[str]:
-    """Names of a grid's rows, which are the first classes; but a class without an image at hand is passed over."""
+    """Names of a grid's rows, which are the first classes; but a class without an image at hand is skipped."""
     first = list(classes[: image_grid.MAX_CLASS_ROWS])
     return first if len(first) == rows else []

@@ -161,7 +161,7 @@ def _describe_shortage(workers: int | tuple[int, int], use_gpu: bool) -> str:
     return (
         f"no room for {format_count(least, 'worker')} with a {kind} each, tried {MAX_START_TRIES} times: "
         f"{format_count(total, kind)} in the cluster, {free:g} free; other work has the rest, or nodes were lost (see "
-        "`ray status`). The same command goes on from the newest checkpoint"
+        "`ray status`). The same command continues from the newest checkpoint"
     )
 
 

@@ -25,7 +25,7 @@ IDENTITY_FILE = "space.json"
 def check_kind(kind: str) -> None:
     """Raise UserError if there is no such kind of search."""
     if kind not in SECTION_BY_KIND:
-        raise UserError(f"search {kind}: known are {', '.join(SECTION_BY_KIND)}")
+        raise UserError(f"search {kind}: expected one of {', '.join(SECTION_BY_KIND)}")
 
 
 def check_space(kind: str, space: Path, job: Job, write: Path | None) -> SearchSpace:

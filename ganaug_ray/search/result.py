@@ -117,7 +117,7 @@ def _build_trial_entry(plan: SearchPlan, trial: Trial) -> Record:
     if deciding_result is not None:
         entry |= {"value": deciding_result.value, "at": deciding_result.at}
     if trial.status == "started":
-        entry |= {"status": "stopped", "reason": "the time was up; the same command goes on"}
+        entry |= {"status": "stopped", "reason": "the time was up; the same command continues"}
     return entry
 
 

@@ -115,7 +115,7 @@ def load_space(path: Path, kind: SearchKind, job: Job) -> SearchSpace:
     """
     content = read_mapping(path, "space file")
     if unknown := content.keys() - {"about", "space"}:
-        raise UserError(f"{path}: found the key {min(unknown)}, known are about and space")
+        raise UserError(f"{path}: found the key {min(unknown)}, expected about and space")
     distributions = content.get("space")
     if not isinstance(distributions, dict) or not distributions:
         raise UserError(f"{path}: space: expected keys of the job, each with a distribution")

@@ -63,7 +63,7 @@ def explain_content(content: bytes) -> str | None:
     if re.match(_FORM_START, start, re.IGNORECASE):
         return f"a form; {HOW_TO_SEND_FORM}"
     if re.match(_MULTIPART_START, start, re.IGNORECASE):
-        return f"a multipart body that is no form; {HOW_TO_SEND_FORM}"
+        return f"a multipart body that is not a form; {HOW_TO_SEND_FORM}"
     for kind, sign in _SIGNS.items():
         if re.match(sign, start, re.DOTALL | re.IGNORECASE):
             return f"{kind}; {HOW_TO_SEND}"

@@ -70,7 +70,7 @@ def find_image_parts(form_parts: Sequence[FormPart]) -> list[FormPart]:
     """Find the parts of a form that are meant as images.
 
     Of files in other fields than that for images, those that look like images by content or name are, and with them
-    what lies in the same field. The rest is passed over, such as a PDF or a Blob of JSON, unless there is nothing else.
+    what lies in the same field. The rest is skipped, such as a PDF or a Blob of JSON, unless there is nothing else.
     """
     image_parts = [part for part in form_parts if part.is_image]
     image_fields = {IMAGES_FIELD} | {part.field for part in image_parts if part.looks_like_image}

@@ -88,7 +88,7 @@ def read_rows(path: str) -> dict[str, Row]:
                 column: cell.strip() for column, cell in row.items() if column and column != name_column
             }
     except csv.Error as error:
-        raise UserError(f"{path}: is no CSV table (line {table.line_num}: {error})") from None
+        raise UserError(f"{path}: is not a CSV table (line {table.line_num}: {error})") from None
     return rows
 
 

@@ -46,7 +46,7 @@ def find_obstacle(dataset: Folder, data: DataConfig, splits: int) -> str | None:
         if fold == 0 and not np.array_equal(places == split.TEST, tested):
             return (
                 f"tests images that another of {splits} splits would test too, as near-duplicates stay together "
-                "(another --out deals them out anew)"
+                "(another --out splits them anew)"
             )
     return None
 

@@ -13,7 +13,7 @@ from ganaug_ray.data.sources.raw import NO_CLASS
 
 HOLDOUT = re.compile(r"(^|/)(hold[ _-]?out|held[ _-]?out)/", re.IGNORECASE)
 KEEPS_SPLITS = "data.split: given keeps them there"
-DEALS_ANEW = "data.split: {given: false} deals the images anew"
+DEALS_ANEW = "data.split: {given: false} splits the images anew"
 
 
 def resolve_given(config: DataConfig, listing: SourceListing | None = None) -> DataConfig:
@@ -60,7 +60,7 @@ def describe_given(config: DataConfig, usable: pa.Table, rejected: pa.Table) -> 
         remedy = KEEPS_SPLITS if {"train", "test"} <= {*labelled} else f"{KEEPS_SPLITS}, if there are train and test"
         noun = "split" if len(labelled) == 1 else "splits"
         sentences.append(
-            f"images came in the {noun} {_join_names(labelled)} and were dealt anew; {remedy}{advise_holdout(usable)}"
+            f"images came in the {noun} {_join_names(labelled)} and were split anew; {remedy}{advise_holdout(usable)}"
         )
     bare = rejected.filter(pc.and_(pc.equal(rejected["reason"], NO_CLASS), pc.is_valid(rejected["came_in"])))
     if len(bare):

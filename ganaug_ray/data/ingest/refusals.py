@@ -56,7 +56,7 @@ def refuse_many_rejects(
         unusable = rejected.filter(pc.not_equal(rejected["reason"], "duplicate"))
         raise UserError(
             f"{where}: {rejected_count} of {total} images cannot be used ({summary}){_name_example(unusable)}; "
-            f"mend them, or allow it with data.max_rejected (now {max_share:g})"
+            f"repair them, or allow it with data.max_rejected (now {max_share:g})"
         )
 
 
@@ -119,7 +119,7 @@ def refuse_single_class(
     if len(classes) == 1:
         cause = _find_label_cause(rejected)
         if hidden := (passed_over or {}).get(HIDDEN, 0):
-            cause = f"{hidden} × {HIDDEN}, passed over; rename one that is a class, without the dot in front"
+            cause = f"{hidden} × {HIDDEN}, skipped; rename one that is a class, without the dot in front"
         raise UserError(
             f"{where}: a single class {classes[0]!r} was found; expected one folder of images "
             f"for each of two or more classes{'; ' if cause else ''}{cause}"

@@ -19,7 +19,7 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
     """Say how many links were not followed, and how many hidden files, copies and images without labels were not used.
 
     >>> describe_passed_over({"hidden file or folder": 3, "sidecar file": 2})
-    ['3 hidden files or folders whose names begin with a dot were passed over; rename those that are images to be used']
+    ['3 hidden files or folders whose names begin with a dot were skipped; rename those that are images to be used']
     """
     sentences = []
     if n := passed_over.get(LINK_BACK):
@@ -33,20 +33,20 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
         names = "whose name begins with a dot was" if n == 1 else "whose names begin with a dot were"
         remedy = "rename it if it is to be used" if n == 1 else "rename those that are images to be used"
         hidden = format_count(n, HIDDEN, "hidden files or folders")
-        sentences.append(f"{hidden} {names} passed over; {remedy}")
+        sentences.append(f"{hidden} {names} skipped; {remedy}")
     if n := passed_over.get(UNLABELLED):
         images = format_count(n, "image lies", "images lie")
         was = "was" if n == 1 else "were"
         sentences.append(
             f"{images} in a folder for images without labels, such as unlabeled or seg_pred, beside or in splits, "
-            f"and {was} passed over; name that folder in data.unlabelled to use them"
+            f"and {was} skipped; name that folder in data.unlabelled to use them"
         )
     return sentences
 
 
 def _describe_copies(n: int, noun: str, nouns: str) -> str:
     verb = "lies beside an image of the same name and was" if n == 1 else "lie beside images of the same name and were"
-    return f"{format_count(n, noun, nouns)} {verb} passed over, since the images are used"
+    return f"{format_count(n, noun, nouns)} {verb} skipped, since the images are used"
 
 
 def describe_archives(rejected: pa.Table) -> list[str]:

@@ -95,7 +95,7 @@ def _refuse_unequal_classes(wide: pa.Table, low: float, high: float, where: str)
         class_range = f"{row['low_min']:.6g} to {row['high_max']:.6g} (such as {row['path_min']})"
         raise UserError(
             f"{where}: the classes seem to have several scales: all samples of {row['label']} are from {class_range}, "
-            f"those of others from {low:.6g} to {high:.6g}, so brightness alone would give it away; "
+            f"those of others from {low:.6g} to {high:.6g}, so brightness alone would tell the class; "
             f"bring all images to one scale, or, if they have one, {REMEDY}"
         )
 

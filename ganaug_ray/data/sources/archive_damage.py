@@ -34,7 +34,7 @@ def explain_damage(folder: Folder, name: str) -> str | None:
     if start[:4] == b"PK\5\6":
         return "it holds no files"
     if ZIP.match(start):
-        return f"it breaks off before the list of its files, at its end; {COPY_AGAIN}"
+        return f"it is cut off before the list of its files, which is at its end; {COPY_AGAIN}"
     if is_called_zip and (start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar"):
         return "it is a tar archive, or gzip data; name it .tar or .tar.gz"
     for kind, signature in OTHER_KINDS.items():

@@ -9,7 +9,7 @@ from ganaug_ray.data.sources.raw import RAW_BESIDE, SIDECAR, UNREAD_BESIDE, RawI
 
 
 def settle_companion(raw: RawImage) -> RawImage:
-    """Return an image as it is, and what stands beside images with the reason why it is passed over.
+    """Return an image as it is, and what stands beside images with the reason why it is skipped.
 
     One of a format that is read is an image, whatever its name.
     """

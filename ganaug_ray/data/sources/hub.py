@@ -187,7 +187,7 @@ def _make_fetch_error(source: str, repo: str, error: Exception) -> UserError:
         )
     if isinstance(error, RepositoryNotFoundError):
         return UserError(
-            f"data.source {source}: the Hub has no such data set, or it is private; mend the name, or log in with "
+            f"data.source {source}: the Hub has no such data set, or it is private; correct the name, or log in with "
             "`hf auth login`"
         )
     reason = (str(error).strip() or type(error).__name__).partition("\n")[0]

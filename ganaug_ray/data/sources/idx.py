@@ -80,7 +80,7 @@ def _read_array_version(source: str, name: str, mtime_ns: int) -> np.ndarray:
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"data.source {source}: {name} cannot be unzipped ({error})") from None
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise UserError(f"data.source {source}: {name} is no idx file of uint8")
+        raise UserError(f"data.source {source}: {name} is not an idx file of uint8")
     dimensions = content[3]
     start = 4 + 4 * dimensions
     shape = tuple(int(side) for side in np.frombuffer(content[4:start], ">u4"))

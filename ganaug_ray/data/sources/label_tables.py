@@ -96,7 +96,7 @@ def read_table(
         )
         return _read_lines(lines, path, setting, choose)
     except csv.Error as error:
-        raise UserError(f"{path}: line {lines.line_num} is no CSV ({error})") from None
+        raise UserError(f"{path}: line {lines.line_num} is not CSV ({error})") from None
 
 
 def read_column_names(path: str, setting: ColumnsConfig) -> list[str]:
@@ -128,7 +128,7 @@ def _read_text(path: str) -> str:
     except UnicodeDecodeError:
         if remedy:
             raise UserError(f"{path}: is a file of a kind that is not read; {remedy}") from None
-        cause = "is no UTF-8 text" if b"\0" in content else "is text in another encoding than UTF-8; save it as UTF-8"
+        cause = "is not UTF-8 text" if b"\0" in content else "is text in another encoding than UTF-8; save it as UTF-8"
         raise UserError(f"{path}: {cause}; expected a CSV file with the columns image and label") from None
     _refuse_coco(text, path)
     return text if "\n" in text else text.replace("\r", "\n")  # as old Macs, and Excel still, end lines

@@ -131,7 +131,7 @@ def _describe_copied_classes(images: Sequence[str], find: FindLabel) -> list[str
     for name in sorted(name for name, n in copy_counts.items() if name and n == counts[name]):
         copy = min(copy for copy in twins if find(copy).name == name)
         sentences.append(
-            f"{name} is taken for a class, though all its files are called as images beside it, such as {copy} and "
+            f"{name} is taken for a class, though all its files are named like images beside it, such as {copy} and "
             f"{twins[copy]}; if they are masks or copies of these, move the folder out"
         )
     return sentences

@@ -71,14 +71,16 @@ def find_masks_in_folders(paths: Collection[str], names: Collection[str] = SIDEC
 
 
 def find_listed_masks(paths: Collection[str]) -> set[str]:
-    """Find the images in a list that are called as masks of others in it."""
+    """Find the images in a list that are named like masks of others in it."""
     return find_masks(paths).keys() | find_masks_in_folders(paths).keys()
 
 
 def label_masks(masks: Mapping[str, str]) -> dict[str, Label]:
     """Return the label of each mask, which says that it is none of an image."""
     return {
-        mask: Label(None, (SIDECAR, f"is called as a mask or an annotation of {drop_suffix(image)}, which lies beside"))
+        mask: Label(
+            None, (SIDECAR, f"is named like a mask or an annotation of {drop_suffix(image)}, which lies beside")
+        )
         for mask, image in masks.items()
     }
 
@@ -89,6 +91,6 @@ def describe_masks(masks: Collection[str]) -> list[str]:
         return []
     files = format_count(len(masks), "file is", "files are")
     return [
-        f"{files} called as masks or annotations of images beside them, such as {min(masks)}, and passed "
-        "over; to use them as images, give them names that are not those of other images with a word more"
+        f"{files} named like masks or annotations of images beside them, such as {min(masks)}, and skipped; to use "
+        "them as images, give them names that are not the name of another image with a word added"
     ]

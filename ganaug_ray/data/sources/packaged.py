@@ -36,7 +36,7 @@ def list_torchvision_parts(source: str, label_from: LabelFrom | None, columns: C
     known_names = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST")
     if name not in known_names:
         known_sources = ", ".join(f"torchvision:{known_name}" for known_name in known_names)
-        raise UserError(f"data.source {source}: known are {known_sources}")
+        raise UserError(f"data.source {source}: expected one of {known_sources}")
     for train in (True, False):
         splits = frozenset({_name_split(train)})
         for rows in cut_parts(range(len(_load_torchvision(name, train)))):

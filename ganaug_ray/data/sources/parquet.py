@@ -111,13 +111,13 @@ def _open_table(source: str, shard: str) -> Iterator[TableFile]:
             yield table
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{_name_table(source, shard)}: holds text that is no UTF-8, such as {error.object[:40]!r}; write it anew"
+            f"{_name_table(source, shard)}: holds text that is not UTF-8, such as {error.object[:40]!r}; write it anew"
         ) from None
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, pa.ArrowInvalid):  # no Parquet: a file that is named in a folder was not looked at yet
             refuse_pointer(_name_table(source, shard), folder, name)
         kind = "Arrow stream" if name.lower().endswith(ARROW_SUFFIX) else "Parquet file"
-        raise UserError(f"{_name_table(source, shard)}: is no readable {kind} ({error})") from None
+        raise UserError(f"{_name_table(source, shard)}: is not a readable {kind} ({error})") from None
 
 
 def _choose_columns(

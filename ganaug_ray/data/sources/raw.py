@@ -153,7 +153,7 @@ def count_images(files: Iterable[tuple[str, Label]]) -> int:
 
 
 def explain_hidden(paths: Iterable[str]) -> dict[str, UnreadableError]:
-    """Say of hidden files why they are passed over; what lies in a hidden folder counts once, as that folder.
+    """Say of hidden files why they are skipped; what lies in a hidden folder counts once, as that folder.
 
     Returns:
         The path of each such file or folder -> the reason.

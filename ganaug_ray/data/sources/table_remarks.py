@@ -166,11 +166,11 @@ def describe_found_addresses(files: Mapping[str, str], table: str) -> list[str]:
 
 
 def describe_listed_masks(masks: Collection[str], table: str) -> list[str]:
-    """Say how many of the images that a table lists are called as masks or annotations of others."""
+    """Say how many of the images that a table lists are named like masks or annotations of others."""
     if not masks:
         return []
     files = format_count(len(masks), "image that it lists is", "images that it lists are")
     return [
-        f"{table}: {files} called as masks or annotations of other images, such as {min(masks)}, and used with the "
+        f"{table}: {files} named like masks or annotations of other images, such as {min(masks)}, and used with the "
         "labels of their rows; leave these rows out if they are none"
     ]

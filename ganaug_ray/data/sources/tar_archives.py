@@ -158,7 +158,7 @@ def _refuse_unreadable_tar(source: str) -> Iterator[None]:
         yield
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         reason = explain_damage(*open_file(source)) or error
-        raise UserError(f"data.source {source}: is no readable tar archive ({reason})") from None
+        raise UserError(f"data.source {source}: is not a readable tar archive ({reason})") from None
 
 
 def _has_foreign_bytes(name: str) -> bool:
@@ -170,7 +170,7 @@ def _describe_foreign_names(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     return [
-        f"{zip_names.count_names(names)} no UTF-8 but read as Latin-1, so classes may be misnamed; "
+        f"{zip_names.count_names(names)} not UTF-8 but read as Latin-1, so classes may be misnamed; "
         "pack the archive again with UTF-8 names"
     ]
 
@@ -192,7 +192,7 @@ def _read_tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes |
         )
     if entry.islnk():
         return UnreadableError(
-            "link", f"a hard link to {entry.linkname:.200}, which is no file before it in the archive"
+            "link", f"a hard link to {entry.linkname:.200}, which is not a file before it in the archive"
         )
     if not entry.isfile():
         return UnreadableError("not a file", "a pipe, a device or another special file")

@@ -30,7 +30,7 @@ class WalkedFile:
     Attributes:
         name: relative to the folder, as the filesystem calls it.
         size: in bytes.
-        problem: why it cannot be read, or is passed over.
+        problem: why it cannot be read, or is skipped.
         target: of a link that is not followed, the other folder of the source that it leads to; empty where it lies in
             that folder.
     """
@@ -63,7 +63,7 @@ def walk_folder(source: str, folder: Folder) -> list[WalkedFile]:
     for file in files:
         if not (file.name.isascii() or is_utf8(file.name)):
             name = os.fsencode(file.name).decode("utf-8", "backslashreplace")
-            raise UserError(f"data.source {source}: {name} is no UTF-8 name; rename it, for instance with convmv")
+            raise UserError(f"data.source {source}: {name} is not a UTF-8 name; rename it, for instance with convmv")
     return sorted(files, key=lambda file: file.name)
 
 

@@ -50,8 +50,8 @@ def fetch_file(source: str) -> Path:
         except (OSError, HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
             raise UserError(
-                f"data.source {source}: cannot be fetched ({reason}); mend the address or the connection, or download "
-                "the file yourself and give its path"
+                f"data.source {source}: cannot be fetched ({reason}); check the address and the connection, or "
+                "download the file yourself and give its path"
             ) from None
     return cached_file
 

@@ -83,7 +83,7 @@ def _open_zip_version(source: str, mtime_ns: int, size: int) -> zipfile.ZipFile:
         archive = _parse_zip(file)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         reason = explain_damage(folder, name) or error
-        raise UserError(f"data.source {source}: is no readable zip archive ({reason})") from None
+        raise UserError(f"data.source {source}: is not a readable zip archive ({reason})") from None
     refuse_many_entries(source, len(archive.infolist()))
     return archive
 

@@ -23,7 +23,7 @@ MODEL_CARD: Example = {
     "input": {"size": 32, "channels": 3, "resize": "crop"},
     "metrics": {"accuracy": 0.988, "macro_f1": 0.987},
     "verdict": "helped",
-    "sentence": "Add the synthetic images: they changed accuracy from 97.1 % to 98.8 %.",
+    "sentence": "Use the synthetic images: they raised accuracy from 97.1 % to 98.8 %.",
     "generator": "The generator is usable: its images cover 98 % of the real ones (held-out real images: 98 %).",
     "lineage": {"arm": "real+classic+synthetic", "seed": 1, "inputs": {"dataset": "dc7a2e692698375d"}},
 }

@@ -55,7 +55,9 @@ class ModelCard(BaseModel):
     classes: list[str]
     input: ModelInput
     metrics: dict[str, Any] = Field(description="As measured when it was promoted; otherwise on validation images.")
-    verdict: str | None = Field(description="Whether synthetic images helped: helped, hurt or unclear.")
+    verdict: str | None = Field(
+        description="Whether synthetic images helped: helped, no worthwhile gain, unclear, hurt or not enough repeats."
+    )
     sentence: str | None = Field(description="The verdict in words.")
     generator: str | None = Field(description="The verdict on the generator of the synthetic images, in words.")
     lineage: dict[str, Any] = Field(description="Arm, seed, and the hashes of the data set and of the generator.")
@@ -113,13 +115,13 @@ _REASONS = {
     404: "Not found.",
     405: "The route does not take this method.",
     408: "The request was sent too slowly.",
-    409: "It has been done already.",
+    409: "That answer already has a label.",
     413: "Too many bytes, pixels or images.",
     415: "Not an image, or not in a form that is understood.",
     421: "A server without an API key answers only under the name localhost.",
     422: "A damaged image.",
     429: "Too busy; Retry-After says when to try again.",
-    507: "There is no room to store it.",
+    507: "There is no room to store the image.",
     503: "Not available now; Retry-After says when to try again.",
 }
 

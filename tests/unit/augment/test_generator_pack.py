@@ -83,7 +83,7 @@ def test_pack_holds_no_trace_of_images(pack: Path, experiment: Run) -> None:
         assert row["path"].encode() not in content
     assert str(experiment.root).encode() not in content
     card = (pack / "card.md").read_text()
-    for words in ("Digits of the partner", "Copying test: **", "Whoever has an image", "130"):
+    for words in ("Digits of the partner", "Copying test: **", "Anyone who has an image", "130"):
         assert words in card
 
 
@@ -282,6 +282,6 @@ def test_copying_generator_is_not_shared(experiment: Run, tmp_path: Path) -> Non
     shutil.copytree(str(experiment.gan), tmp_path / "run" / "gan", ignore=shutil.ignore_patterns("checkpoints"))
     record = run.gan.read_json("gan.json")
     run.gan.write_json("gan.json", record | {"memorization": {"verdict": "copies", "reason": "60% are near copies"}})
-    with pytest.raises(UserError, match="would give training images away: 60%"):
+    with pytest.raises(UserError, match="copies training images, and a pack would reveal them: 60%"):
         generator_pack.write_pack(run, Folder.from_uri(tmp_path / "pack"))
     assert not (tmp_path / "pack").exists()

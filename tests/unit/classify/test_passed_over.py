@@ -38,18 +38,16 @@ def test_other_files_are_set_aside(tmp_path: Path) -> None:
     predicted = divide_answers(["cat"], answers)
     names = [path.rpartition("/")[2] for path in predicted.table["path"].to_pylist()]
     assert names == ["1.png", "label.json", "1.png"]
-    assert summarize_predictions(predicted.table, predicted.passed_over) == (
-        "3 images: 3 × cat; 3 other files passed over"
-    )
+    assert summarize_predictions(predicted.table, predicted.passed_over) == ("3 images: 3 × cat; 3 other files skipped")
     assert predicted.remarks == (
-        "1 name, Kätze/1.png, is no UTF-8 but read as Latin-1, so classes may be misnamed; "
+        "1 name, Kätze/1.png, is not UTF-8 but read as Latin-1, so classes may be misnamed; "
         "pack the archive again with UTF-8 names",
     )
     assert predicted.table.schema.metadata is None, "a table that is written has nothing else in it"
 
 
 def test_every_file_is_answered_or_counted(tmp_path: Path) -> None:
-    """Of a folder each file has a row, with an answer or the reason why there is none, or is counted as passed over."""
+    """Of a folder each file has a row, with an answer or the reason why there is none, or is counted as skipped."""
     root = lay_out(tmp_path / "pics", "cat/1.png", "cat/2.png", "3.png")
     (root / "cat" / "lost.png").symlink_to(tmp_path / "nowhere.png")
     (root / "cat" / "empty.jpg").touch()

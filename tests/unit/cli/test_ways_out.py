@@ -1,4 +1,4 @@
-"""What is written goes where it was meant to, or the command says why not, and the same command goes on."""
+"""What is written goes where it was meant to, or the command says why not, and the same command continues."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def test_undecodable_names_are_refused(tmp_path: Path, monkeypatch: pytest.Monke
             cli.main()
         assert ended.value.code == 2
         assert "caf\\xe9" in capsys.readouterr().err
-    with pytest.raises(UserError, match=r"caf\\xe9: is no UTF-8 name; rename it"):
+    with pytest.raises(UserError, match=r"caf\\xe9: is not a UTF-8 name; rename it"):
         Folder.from_uri(tmp_path).list_files()
     monkeypatch.chdir(tmp_path / name)
-    with pytest.raises(UserError, match="is no UTF-8 name"):
+    with pytest.raises(UserError, match="is not a UTF-8 name"):
         Folder.from_uri("runs")
 
 

@@ -99,7 +99,11 @@ def test_label_source_is_validated(tmp_path: Path) -> None:
     assert with_labels("parent").data.label_from.regex is None
     assert with_labels(r"{regex: '^(?P<label>cat|dog)\.'}").data.label_from.regex == r"^(?P<label>cat|dog)\."
     assert with_labels("{csv: labels.csv}").data.label_from.csv == f"{tmp_path}/labels.csv"
-    for wrong, word in [("child", "child"), ("{regex: '('}", "no regular expression"), ("{regex: cat}", "named label")]:
+    for wrong, word in [
+        ("child", "child"),
+        ("{regex: '('}", "not a regular expression"),
+        ("{regex: cat}", "named label"),
+    ]:
         with pytest.raises(UserError, match=word):
             with_labels(wrong)
 

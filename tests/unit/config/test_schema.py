@@ -121,7 +121,7 @@ def test_setting_is_explained_in_words(key: str, lines: list[str]) -> None:
     ("key", "words"),
     [
         ("gan.filtres", "gan: unknown setting filtres; did you mean filters?"),
-        ("xyz", "unknown setting xyz; known are about, data,"),
+        ("xyz", "unknown setting xyz; expected one of about, data,"),
         ("gan.filters.x", "gan.filters: has no settings of its own"),
     ],
 )
@@ -139,5 +139,5 @@ def test_copied_example_is_a_job(tmp_path: Path) -> None:
     assert Path(line.removeprefix(f"{examples.SCHEMA_LINE}file://")).is_file()
     with pytest.raises(UserError, match="already exists"):
         examples.copy_example("digits", copy)
-    with pytest.raises(UserError, match=r"digit: there is no such example; known are .*\bgan\b"):
+    with pytest.raises(UserError, match=r"digit: there is no such example; expected one of .*\bgan\b"):
         examples.find_example("digit")

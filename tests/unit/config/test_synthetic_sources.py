@@ -73,7 +73,7 @@ def test_gan_section_may_be_absent(tmp_path: Path) -> None:
         ),
         (["augment.images={gan: made}"], "augment.images: gan: is the name of another source"),
         (["augment.images={sd: {sorce: made}}"], "did you mean source"),
-        (["arms={live: {source: sd}}"], "found 'sd', known are gan"),
+        (["arms={live: {source: sd}}"], "found 'sd', expected one of gan"),
         (["augment.images=made", "arms={live: {source: images}}"], "kind live needs a generator"),
         (["augment.images=made", "arms={oversample: {source: images}}"], "has no synthetic images"),
         (["arms={transfer: {}}"], "kind transfer needs augment.generator"),

@@ -71,7 +71,7 @@ def test_settings_of_failed_stages_change(
     assert [note.partition(" was made")[0] for note in notes] == deleted
     for name in stages:
         assert ((run.root / name).local_path or tmp_path).exists() == (name not in deleted)
-    assert change(run, setting) == [], "the same command goes on"
+    assert change(run, setting) == [], "the same command continues"
 
 
 @pytest.mark.parametrize(

@@ -83,11 +83,11 @@ def test_rollback_goes_to_named_version(tmp_path: Path) -> None:
     experiment = Folder.from_uri(tmp_path)
     promote(experiment, 0)
     registry = experiment / "registry"
-    with pytest.raises(UserError, match="none before it; it has no other"):
+    with pytest.raises(UserError, match=r"there was no champion before version .*; there is no other version"):
         model_registry.roll_back(registry)
     promote(experiment, 1)
     model_registry.roll_back(registry)
-    with pytest.raises(UserError, match="none before it; name one by --to") as caught:
+    with pytest.raises(UserError, match="no champion before version 1; give a version with --to") as caught:
         model_registry.roll_back(registry)
     match = re.search(r"others are (\d+)\)", str(caught.value))
     assert match, caught.value

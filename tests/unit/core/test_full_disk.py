@@ -34,7 +34,9 @@ def test_full_disk_names_path_and_size(tmp_path: Path, small_files: None, monkey
     monkeypatch.setattr(full_disk, "FULL_DISK_ERRNOS", {errno.EFBIG})
     folder = Folder.from_uri(tmp_path)
     folder.write_bytes("a.bin", b"old")
-    with pytest.raises(DiskFull, match=r"a\.bin: the disk is full.*0\.2 MB could not be written.*same command goes on"):
+    with pytest.raises(
+        DiskFull, match=r"a\.bin: the disk is full.*0\.2 MB could not be written.*same command continues"
+    ):
         folder.write_bytes("a.bin", bytes(200_000))
     with pytest.raises(DiskFull, match=r"b\.parquet: the disk is full"):
         folder.write_table("b.parquet", pa.table({"noise": [i * 7919 % 104729 for i in range(50_000)]}))

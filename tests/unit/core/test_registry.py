@@ -172,7 +172,7 @@ def test_rollback_restores_previous_champion(tmp_path: Path, monkeypatch: pytest
     }  # fmt: skip
     assert model_registry.find_withdrawn_models(record["changes"]) == {third}
     assert model_registry.roll_back(place)["version"] == 1, "not to the one that was rolled back"
-    with pytest.raises(UserError, match=r"none before it; name one by --to \(others are 2, 3\)"):
+    with pytest.raises(UserError, match=r"no champion before version 1; give a version with --to \(others are 2, 3\)"):
         model_registry.roll_back(place)
     with pytest.raises(UserError, match="there is no version 7"):
         model_registry.roll_back(place, 7)

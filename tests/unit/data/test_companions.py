@@ -1,4 +1,4 @@
-"""Files that stand beside images, whatever they are, are passed over with a count by prepare and by predict."""
+"""Files that stand beside images, whatever they are, are skipped with a count by prepare and by predict."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_other_versions_of_images_are_counted_apart(kind: str, tmp_path: Path) -
     assert {row["path"]: row["reason"] for row in found.rejected.to_pylist()} == dict.fromkeys(
         ("dog/alone.CR2", "dog/9.heic"), "unsupported format"
     )
-    assert "3 camera raws lie beside images of the same name and were passed over, since the images are used" in (
+    assert "3 camera raws lie beside images of the same name and were skipped, since the images are used" in (
         found.remarks
     )
     batches = [batch for part in list_predicted_parts([source]) for batch in read_batches(part)]

@@ -141,10 +141,10 @@ def test_splits_are_dealt_anew(tmp_path: Path) -> None:
     """Images that stay in the splits they came in are dealt anew with the setting that the remark has."""
     root = lay_out(tmp_path / "in", *(f"{split}/{path}" for split in ("train", "test") for path in PATHS))
     remark = find_remark(survey(root), "images stay in the splits they came in")
-    advised = re.search(r"data\.split: (\{.*\}) deals", remark)
+    advised = re.search(r"data\.split: (\{.*\}) splits", remark)
     assert advised, remark
     found = survey(root, split=parse_yaml(advised[1], "the advice"))
-    assert "images came in the splits train and test and were dealt anew" in " ".join(found.remarks)
+    assert "images came in the splits train and test and were split anew" in " ".join(found.remarks)
     moved = [row for row in found.usable.select(["came_in", "split"]).to_pylist() if row["came_in"] != row["split"]]
     assert moved
 

@@ -84,7 +84,7 @@ def test_addresses_with_queries_find_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"])
 def test_folders_of_systems_are_no_classes(folder: str, tmp_path: Path) -> None:
-    """What filers and systems keep beside images, such as thumbnails and deleted files, is counted and passed over."""
+    """What filers and systems keep beside images, such as thumbnails and deleted files, is counted and skipped."""
     classes = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(12)]
     found = survey(lay_out(tmp_path, *classes, f"{folder}/1.png/thumb.png", f"cat/{folder}/2.png/thumb.png"))
     assert found.classes == ["cat", "dog"]
@@ -103,7 +103,7 @@ def test_splits_in_other_languages_are_told(tmp_path: Path) -> None:
 def test_hidden_class_is_the_cause_of_a_single_one(tmp_path: Path) -> None:
     """Where one class is left and another folder is hidden, the refusal says so; the advice works."""
     source = lay_out(tmp_path, *(f"{name}/{n}.png" for name in (".cat", "dog") for n in range(12)))
-    with pytest.raises(UserError, match=r"a single class 'dog' was found.*; 1 × hidden file or folder, passed over"):
+    with pytest.raises(UserError, match=r"a single class 'dog' was found.*; 1 × hidden file or folder, skipped"):
         survey(source)
     (source / ".cat").rename(source / "cat")
     assert survey(source).classes == ["cat", "dog"]
@@ -181,7 +181,7 @@ def test_text_of_parquet_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     ends = np.arange(0, 25 * 2, 2, dtype=np.int32)
     labels = pa.Array.from_buffers(pa.string(), 24, [None, pa.py_buffer(ends), pa.py_buffer(b"a\xffok" * 12)])
     pq.write_table(pa.table({"image": [png(n) for n in range(24)], "label": labels}), tmp_path / "t.parquet")
-    with pytest.raises(UserError, match=r"holds text that is no UTF-8, such as b'a\\xff'; write it anew"):
+    with pytest.raises(UserError, match=r"holds text that is not UTF-8, such as b'a\\xff'; write it anew"):
         survey(tmp_path / "t.parquet")
 
 

@@ -249,7 +249,7 @@ def test_damaged_tar_loses_no_image_silently(
 ) -> None:
     """A tar archive that is damaged, cut or joined is refused with the reason, not read as far as it goes."""
     path = written(tmp_path / ("a.tar" if pack is bytes else "a.tar.gz"), pack(damage(tar_of(in_tar()))))
-    with pytest.raises(UserError, match=rf"{path.name}: is no readable tar archive \(.*{words}"):
+    with pytest.raises(UserError, match=rf"{path.name}: is not a readable tar archive \(.*{words}"):
         read(path)
 
 

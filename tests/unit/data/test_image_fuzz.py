@@ -26,7 +26,7 @@ def test_fuzzed_files_keep_their_pixels() -> None:
 
 @pytest.mark.parametrize("source", ["100%41 #1? é 'pictures'", "a b#.zip"])
 def test_every_fuzzed_file_is_counted(source: str, tmp_path: Path) -> None:
-    """Whatever a file is called, it is kept in its class, rejected with a reason or passed over with a count."""
+    """Whatever a file is called, it is kept in its class, rejected with a reason or skipped with a count."""
     files = name_fuzz.name_files(seed=1, files=list(image_fuzz.make_files(seed=1, n=240)))
     if source.endswith(".zip"):
         name_fuzz.write_zip(tmp_path / source, files)

@@ -84,20 +84,20 @@ def test_masks_beside_images_are_told(tmp_path: Path) -> None:
 
 
 def test_masks_of_named_images_are_told(tmp_path: Path) -> None:
-    """Where names have the labels, masks beside their images are passed over too, unless mask is a label."""
+    """Where names have the labels, masks beside their images are skipped too, unless mask is a label."""
     images = [f"{name}_{number}.png" for name in ("cat", "dog") for number in range(8)]
     root = lay_out(tmp_path / "named", *images, "cat_0_mask.png", "dog_1-seg.png")
     found = survey(DataConfig(source=[str(root)], label_from=LabelFrom(regex="^(?P<label>[a-z]+)_")))
     assert len(found.usable) == 16
     assert found.passed_over == {"sidecar file": 2}
-    assert any("2 files are called as masks" in remark for remark in found.remarks)
+    assert any("2 files are named like masks" in remark for remark in found.remarks)
     worn = {"1.png": NONE, "1_mask.png": "mask", "2_mask.png": "mask", "2_bare.png": "bare"}
     root = lay_out(tmp_path / "faces", *worn)
     assert read_labels(root, LabelFrom(regex=r"_(?P<label>\w+)\.")) == worn
 
 
 def test_renamed_masks_become_images(tmp_path: Path) -> None:
-    """Files that were passed over as masks are images once they have names of their own, as the remark advises."""
+    """Files that were skipped as masks are images once they have names of their own, as the remark advises."""
     root = lay_out(tmp_path, "cat/0.png", "cat/0_mask.png", "dog/1.png")
     assert read_labels(root)["cat/0_mask.png"] == ASIDE
     (root / "cat" / "0_mask.png").rename(root / "cat" / "masked_cat.png")
@@ -115,12 +115,12 @@ def test_split_folders_are_kept(tmp_path: Path) -> None:
     assert record.classes == ["cat", "dog"]
     assert record.counts["test"] == {"cat": 8, "dog": 8}
     (remark,) = record.remarks
-    assert "stay in the splits they came in, train and test; data.split: {given: false} deals" in remark
+    assert "stay in the splits they came in, train and test; data.split: {given: false} splits" in remark
     assert remark[1:] in (tmp_path / "dataset" / "card.html").read_text()
     config = DataConfig(source=[str(root)], split=SplitConfig(val=0.2, test=0.2))
     anew = survey(config)
     assert sum(anew.count_images()["test"].values()) < 16
-    assert "were dealt anew; data.split: given keeps them there" in anew.remarks[0]
+    assert "were split anew; data.split: given keeps them there" in anew.remarks[0]
 
 
 def test_unusable_splits_name_the_way_out(tmp_path: Path) -> None:

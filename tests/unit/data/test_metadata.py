@@ -108,7 +108,7 @@ def test_name_column_has_aliases(tmp_path: Path, column: str) -> None:
         (b"", "found nothing; expected one of name, class, label"),
         ("name\nDürer\n".encode("latin-1"), "is not UTF-8 text"),
         (b"name,genre\nPaul Klee,a\npaul_klee,b\n", "two rows for one class, 'Paul Klee' and 'paul_klee' (line 3)"),
-        (b'name,genre\nKlee,"never closed\n', "is no CSV table (line 1"),
+        (b'name,genre\nKlee,"never closed\n', "is not a CSV table (line 1"),
         (None, "there is no such file"),
     ],
 )

@@ -182,5 +182,5 @@ def test_listed_masks_are_told(kind: str, tmp_path: Path) -> None:
         pq.write_table(pa.table({"image": paths, "label": ["cat"] * 4}), source)
     (remark,) = list_remarks(source, label_from)
     assert remark.partition(": ")[2].startswith(
-        "2 images that it lists are called as masks or annotations of other images, such as images/2_mask.png, and used"
+        "2 images that it lists are named like masks or annotations of other images, such as images/2_mask.png, and"
     )

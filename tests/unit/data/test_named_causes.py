@@ -103,7 +103,7 @@ def test_forbidden_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_forbidden_hidden_folder_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hidden folder that may not be read is passed over as one that may hold images, not without a word."""
+    """A hidden folder that may not be read is skipped as one that may hold images, not without a word."""
     root = lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(6)))
     (root / ".new").mkdir()
     scandir = os.scandir
@@ -210,7 +210,7 @@ def test_advice_for_mnist_files_works(tmp_path: Path) -> None:
 
 
 def test_arrays_beside_images_are_sidecars(tmp_path: Path) -> None:
-    """Files of arrays beside images are passed over, and the images are used."""
+    """Files of arrays beside images are skipped, and the images are used."""
     root = lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(16)))
     np.save(root / "cat" / "features.npy", np.zeros((8, 8)))
     found = survey_without_storing(DataConfig(source=[str(root)]))
@@ -265,7 +265,7 @@ def test_unread_tables_name_a_way(name: str, content: bytes, words: str, tmp_pat
     [
         ("a.zip", b"", "it is empty; download or copy it again"),
         ("a.zip", b"<!DOCTYPE html><html>", "it is HTML or XML, such as a page that asks to log in"),
-        ("a.zip", b"PK\3\4" + bytes(80), "it breaks off before the list of its files"),
+        ("a.zip", b"PK\3\4" + bytes(80), "it is cut off before the list of its files"),
         ("a.tar.gz", b"\n<html><body>Sign in</body></html>", "it is HTML or XML, such as a page that asks to log in"),
         ("a.tar", b"", "it is empty; download or copy it again"),
         ("a.tar", b"PK\3\4" + bytes(80), "it is a zip archive; name it .zip"),

@@ -80,7 +80,7 @@ def test_image_in_two_splits_is_in_the_last(tmp_path: Path) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["regex", "table", "metadata"])
 def test_masks_are_not_labelled(image: str, mask: str, kind: str, tmp_path: Path) -> None:
-    """Masks in a folder beside images are passed over where names or a table have the labels."""
+    """Masks in a folder beside images are skipped where names or a table have the labels."""
     paths = [path.replace("1", str(number)) for path in (image, mask) for number in range(2)]
     root = lay_out(tmp_path / "in", *paths)
     label_from = LabelFrom(regex="^(?P<label>cat)")
@@ -304,5 +304,5 @@ def test_tar_without_end_mark_is_read(tmp_path: Path) -> None:
     path.write_bytes(sink.getvalue())
     assert list_remarks(path) == []
     path.write_bytes(sink.getvalue()[: size - 600])
-    with pytest.raises(UserError, match="no readable tar archive"):
+    with pytest.raises(UserError, match="not a readable tar archive"):
         read(path)

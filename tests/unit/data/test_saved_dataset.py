@@ -63,7 +63,7 @@ def test_damaged_saved_dataset_is_named(tmp_path: Path) -> None:
     file = tmp_path / "data-00000-of-00001.arrow"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"data-00000-of-00001\.arrow: is no readable Arrow stream"):
+    with pytest.raises(UserError, match=r"data-00000-of-00001\.arrow: is not a readable Arrow stream"):
         read(tmp_path)
     state = json.loads((tmp_path / "state.json").read_text())
     file.rename(tmp_path / "other.arrow")

@@ -199,7 +199,7 @@ def test_columns_are_called_no_yes() -> None:
 
 
 HIDDEN_REMARK = (
-    "3 hidden files or folders whose names begin with a dot were passed over; rename those that are images to be used"
+    "3 hidden files or folders whose names begin with a dot were skipped; rename those that are images to be used"
 )
 
 
@@ -242,7 +242,7 @@ def test_foreign_names_in_tar_are_told(tmp_path: Path) -> None:
         for name in ("Kätze/1.png", "dog/1.png"):
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
     details = [getattr(raw.content, "detail", "") for raw in read(tmp_path / "pics.tar")]
-    assert details[0].startswith("1 name, Kätze/1.png, is no UTF-8 but read as Latin-1")
+    assert details[0].startswith("1 name, Kätze/1.png, is not UTF-8 but read as Latin-1")
 
 
 def test_declared_separator_is_understood(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_split_of_some_images_is_told(tmp_path: Path) -> None:
     """Images that lie in a class's folder test are dealt anew, which is said, if the others are in no split."""
     root = lay_out(tmp_path / "pics", *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)), "cat/test/9.png")
     (remark,) = survey(root, tmp_path / "staged").remarks
-    assert remark.startswith("images came in the split test and were dealt anew")
+    assert remark.startswith("images came in the split test and were split anew")
 
 
 def test_plain_text_maps_need_no_suffix(tmp_path: Path) -> None:
@@ -473,7 +473,7 @@ def test_tables_beside_images_are_refused(tmp_path: Path) -> None:
     ("folder", "front"), [("unlabeled", ""), ("seg_pred/seg_pred", "seg_"), ("Unlabelled", ""), ("train/unlabeled", "")]
 )
 def test_unlabelled_folders_are_no_classes(folder: str, front: str, tmp_path: Path) -> None:
-    """A folder of images without labels beside splits is passed over, and a remark says what can use it."""
+    """A folder of images without labels beside splits is skipped, and a remark says what can use it."""
     classes = ("cat", "dog")
     labelled = [f"{front}{s}/{c}/{n}.png" for s in ("train", "test") for c in classes for n in range(6)]
     root = lay_out(tmp_path / "pics", *labelled, *(f"{folder}/{n}.png" for n in range(30)))
@@ -483,7 +483,7 @@ def test_unlabelled_folders_are_no_classes(folder: str, front: str, tmp_path: Pa
     assert found.count_rejects() == {}
     assert found.remarks[1] == (
         "30 images lie in a folder for images without labels, such as unlabeled or seg_pred, beside or in splits, "
-        "and were passed over; name that folder in data.unlabelled to use them"
+        "and were skipped; name that folder in data.unlabelled to use them"
     )
     unlabelled = str(root / folder)
     followed = survey(root, tmp_path / "followed", unlabelled=[unlabelled])
@@ -632,7 +632,7 @@ def test_unused_value_range_is_told(tmp_path: Path) -> None:
 
 
 def test_links_above_a_target_lead_back(tmp_path: Path) -> None:
-    """A link in a link's target that leads to a parent of it is passed over: no image is read twice."""
+    """A link in a link's target that leads to a parent of it is skipped: no image is read twice."""
     pool = tmp_path / "pool"
     for label in ("felines", "canines"):
         (pool / label).mkdir(parents=True)

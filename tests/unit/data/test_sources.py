@@ -331,7 +331,7 @@ def test_non_utf8_file_name_is_named(tmp_path: Path) -> None:
     """A file name that is not UTF-8 is an error that names the file."""
     (tmp_path / "cat").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path / "cat") + b"/D\xfcrer.png")).write_bytes(png(1))
-    with pytest.raises(UserError, match=r"D\\xfcrer.png is no UTF-8 name"):
+    with pytest.raises(UserError, match=r"D\\xfcrer.png is not a UTF-8 name"):
         read(tmp_path)
 
 
@@ -350,7 +350,7 @@ def test_irregular_csv_rows_are_read(tmp_path: Path) -> None:
         (b"", "found no columns"),
         (b"picture,label\n", "found the columns picture, label; expected image and label"),
         (b"image,label\n1.png,\xff\n", "another encoding than UTF-8"),
-        (b"image,label\n1.png,cat\n2.png," + b"x" * 200_000, "line 3 is no CSV"),
+        (b"image,label\n1.png,cat\n2.png," + b"x" * 200_000, "line 3 is not CSV"),
     ],
 )
 def test_invalid_image_list_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
@@ -361,7 +361,7 @@ def test_invalid_image_list_is_refused(tmp_path: Path, content: bytes, words: st
 
 
 def test_answers_beside_images_are_passed_over(tmp_path: Path) -> None:
-    """Where no labels are asked for, a table beside images, such as their predictions, is passed over and counted."""
+    """Where no labels are asked for, a table beside images, such as their predictions, is skipped and counted."""
     Image.new("L", (8, 8), 200).save(tmp_path / "cat.png")
     pq.write_table(pa.table({"path": ["cat.png"], "label": ["cat"]}), tmp_path / "predictions.parquet")
     found = [row for part in sources.list_parts([str(tmp_path)], None) for row in part()]

@@ -99,7 +99,7 @@ def test_card_shows_the_most_extreme_first(pictures: Path, tmp_path: Path) -> No
     prepare(pictures, tmp_path / "out")
     page = Page((tmp_path / "out" / "card.html").read_text(encoding="utf-8"))
     text = page.text("visual-issues")
-    assert "2 × dark, 1 × bright, 2 × low contrast, 1 × blurred. None was left out for it." in text
+    assert "2 × dark, 1 × bright, 2 × low contrast, 1 × blurred. None was left out for that reason." in text
     assert text.index("cat/black.png") < text.index("cat/night.png") < text.index("cat/snow.png")
     shown = page.pictures["visual-issues"]
     assert [name for name, _ in shown] == ["dark", "dark", "bright", "low contrast", "low contrast", "blurred"]

@@ -204,7 +204,7 @@ def open_experiment(photos: Path, out: Path, minutes: float | None, *settings: s
 
 
 def test_run_goes_on_with_its_settings(photos: Path, machine: Machine, tmp_path: Path) -> None:
-    """The same command goes on with what was chosen, however fast the machine is by then; other minutes are refused."""
+    """The same command continues with what it chose, however fast the machine is then; other minutes are refused."""
     first = open_experiment(photos, tmp_path / "out", 10)
     first.run.claim_folder(first.job)
     machine.step_s, machine.timed = 0.001, []
@@ -218,7 +218,7 @@ def test_run_goes_on_with_its_settings(photos: Path, machine: Machine, tmp_path:
 
 
 def test_equal_command_goes_on_without_plan(photos: Path, machine: Machine, tmp_path: Path) -> None:
-    """Where the user gives the seeds, the minutes plan nothing, and the same command goes on all the same."""
+    """Where the user gives the seeds, the minutes plan nothing, and the same command continues all the same."""
     first = open_experiment(photos, tmp_path / "out", 10, "compare.seeds=2")
     first.run.claim_folder(first.job)
     assert open_experiment(photos, tmp_path / "out", 10, "compare.seeds=2").job == first.job

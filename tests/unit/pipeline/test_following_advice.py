@@ -264,7 +264,7 @@ def test_same_command_goes_on_with_room(tmp_path: Path, file: str, monkeypatch: 
     with monkeypatch.context() as patch:
         fill_disk(patch, file)
         with pytest.raises(
-            DiskFull, match=f"{file}: the disk is full.* MB could not be written, .*same command goes on"
+            DiskFull, match=f"{file}: the disk is full.* MB could not be written, .*same command continues"
         ):
             work()
     assert not run.dataset.has_file("dataset.json")

@@ -104,7 +104,7 @@ def test_first_firm_answer_ends_run(prepare: Callable[..., Experiment], word: st
     assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4)], [(1, 4)])
     assert experiment.read_settings().items() >= {"seeds": 4, "looks": 3}.items()
     printed = capsys.readouterr().out
-    assert "look 1 of 3 note   not enough repeats with 2 seeds; goes on with 4 seeds" in printed
+    assert "look 1 of 3 note   not enough repeats with 2 seeds; continues with 4 seeds" in printed
     assert f"look 2 of 3 done   {word} with 4 seeds" in printed
 
 
@@ -151,7 +151,7 @@ def test_splits_follow_after_seeds(prepare: Callable[..., Experiment], capsys) -
     assert experiment.reached == [(1, 2), (1, 4), (5, 4), (5, 8)]
     assert experiment.concluded == [(5, 8)]
     printed = capsys.readouterr().out
-    assert "look 2 of 4 note   unclear with 4 seeds; goes on with 5 splits with 4 seeds" in printed
+    assert "look 2 of 4 note   unclear with 4 seeds; continues with 5 splits with 4 seeds" in printed
     assert "look 4 of 4 done   helped with 5 splits with 8 seeds" in printed
 
 
@@ -226,7 +226,7 @@ def test_killed_run_resumes_stored_look(
     look: str,
     capsys,
 ) -> None:
-    """The same command goes on with the splits and seeds that the folder has, and counts the looks that they were."""
+    """The same command continues with the splits and seeds that the folder has, and counts the looks that they were."""
     experiment = prepare("unclear", "helped")
     splits, seeds = stored
     job = load_job(DIGITS, [*settings, f"compare.splits={splits}", f"compare.seeds={seeds}", "compare.looks=3"])

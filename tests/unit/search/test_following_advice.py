@@ -100,9 +100,9 @@ def test_job_is_searched_once_advice_is(tmp_path: Path, settings: list[str], adv
 def test_command_is_taken_once_advice_is(tmp_path: Path, tiny_job: Job) -> None:
     """A kind that is listed is searched, and a file that is not there is written to."""
     path = tmp_path / "space.yaml"
-    with pytest.raises(UserError, match="known are gan") as caught:
+    with pytest.raises(UserError, match="expected one of gan") as caught:
         check_space(tmp_path, "gans", tiny_job, LR)
-    kind = str(caught.value).partition("known are ")[2].split(", ")[0]
+    kind = str(caught.value).partition("expected one of ")[2].split(", ")[0]
     check_space(tmp_path, kind, tiny_job, LR)
     with pytest.raises(UserError, match=r"--write .*name another file"):
         driver.check_space(kind, path, tiny_job, write=path)

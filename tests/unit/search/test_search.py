@@ -467,7 +467,7 @@ def test_command_line_mistakes_are_reported_early(tmp_path: Path, tiny_job: Job)
     """Mistakes on the command line are reported before any work."""
     path = tmp_path / "space.yaml"
     path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}}")
-    with pytest.raises(UserError, match="known are gan, mix, classifier"):
+    with pytest.raises(UserError, match="expected one of gan, mix, classifier"):
         driver.check_space("gann", path, tiny_job, None)
     with pytest.raises(UserError, match="already exists"):
         driver.check_space("gan", path, tiny_job, path)

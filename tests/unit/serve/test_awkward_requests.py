@@ -89,7 +89,7 @@ def make_array() -> bytes:
         (
             b"--edge\r\nContent-Type: image/png\r\n\r\n" + PNG + b"\r\n--edge--\r\n",
             415,
-            "image: text before the image (a multipart body that is no form; send a form with Content-Type:",
+            "image: text before the image (a multipart body that is not a form; send a form with Content-Type:",
         ),
         (b"HTTP/1.1 200 OK\r\n\r\n" + JPEG, 415, "image: text before the image (a JPEG image begins at byte 19"),
     ],

@@ -56,7 +56,7 @@ def test_other_form_fields_change_nothing(client: TestClient) -> None:
 
 @pytest.mark.parametrize("blob", [b'{"camera": 3}', "größer".encode("latin-1")])
 def test_text_blobs_beside_images_are_passed_over(client: TestClient, blob: bytes) -> None:
-    """Text with a file's name is passed over beside a field of images, in which every part is answered."""
+    """Text with a file's name is skipped beside a field of images, in which every part is answered."""
     status, said = send_form(client, ("meta", "blob", blob), ("images", "a.png", IMAGE), ("images", "b.png", IMAGE))
     assert (status, len(said["predictions"])) == (200, 2)
     status, said = send_form(client, ("photo", "blob", IMAGE), ("images", "a.png", IMAGE))
@@ -64,7 +64,7 @@ def test_text_blobs_beside_images_are_passed_over(client: TestClient, blob: byte
     status, said = send_form(client, ("file", "a.png", IMAGE), ("meta", "blob", blob))
     assert (status, len(said["predictions"])) == (200, 1)
     status, said = send_form(client, ("images", "a.png", IMAGE), ("report", "a.pdf", b"%PDF-1.7\n\0\xff"))
-    assert (status, len(said["predictions"])) == (200, 1), "a file of another kind is passed over in another field"
+    assert (status, len(said["predictions"])) == (200, 1), "a file of another kind is skipped in another field"
     assert send_form(client, ("file", "a.png", IMAGE), ("file", "b.png", blob))[0] == 415, "it was sent as an image"
     for parts in ([("images", "", b""), ("meta", "blob", blob)], [("images", "a.png", IMAGE), ("images", "b", blob)]):
         assert send_form(client, *parts)[0] == 415, "nothing else was sent, or it was sent as an image"
@@ -72,7 +72,7 @@ def test_text_blobs_beside_images_are_passed_over(client: TestClient, blob: byte
 
 @pytest.mark.parametrize("note", ["größer".encode("latin-1"), "猫".encode("shift_jis"), "猫".encode("iso2022_jp")])
 def test_text_fields_need_no_utf8(client: TestClient, note: bytes) -> None:
-    """A field of text in another encoding is passed over like one in UTF-8."""
+    """A field of text in another encoding is skipped like one in UTF-8."""
     status, said = send_form(client, ("note", None, note), ("images", "a.png", IMAGE))
     assert (status, len(said["predictions"])) == (200, 1)
     status, said = send_form(client, ("note", None, note))
