@@ -106,9 +106,7 @@ class ClassifierConfig(TrainingConfig):
         if self.sampling == "balanced" and self.class_weights == "balanced":
             raise ValueError("sampling and class_weights are both balanced: rare classes would count twice; give one")
         if self.arch == "cnn" and self.weights == "pretrained":
-            raise ValueError(
-                "weights pretrained: there are none for cnn; give an arch of torchvision or timm, or a file of weights"
-            )
+            raise ValueError("weights pretrained: cnn has none; give an arch of torchvision or timm, or a file")
         if info.context and self.arch != "cnn" and self.input_size:
             info.context["check_network"](self.arch, self.input_size)
         if self.workers != "auto" and self.batch_size < 2 * self.accumulate * self.workers:

@@ -138,7 +138,7 @@ def test_control_costs_no_usual_seeds(photos: Path, machine: Machine, minutes: f
     else:
         assert set(job.compared_arms) == {"real+classic+synthetic", "oversample"}
         assert (job.compare.splits, job.compare.seeds) >= plan
-        assert "what more rows do" in chosen.reasons["arms.oversample"]
+        assert "what a larger batch does" in chosen.reasons["arms.oversample"]
     assert "oversample" not in choose(photos, minutes, "augment.ratio=0").job.compared_arms
     assert set(choose(photos, minutes, "arms={live: {}}").job.compared_arms) == {"live"}
 
