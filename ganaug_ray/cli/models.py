@@ -68,7 +68,7 @@ def serve(
         typer.Option(
             "--limit",
             metavar="NAME=VALUE",
-            help="Set a limit: bytes, pixels, images, seconds, waiting, memory or stored. Repeat the option for more.",
+            help="Set a limit: bytes, pixels, images, seconds, waiting, memory, stored or stored_bytes; repeat for others.",
         ),
     ] = None,
     replicas: Annotated[
