@@ -81,7 +81,11 @@ class ArmKind(ABC):
         return ", ".join(parts)
 
     def _describe_source(self, arm: ArmConfig, counts: Mapping[str, int]) -> list[str]:
-        parts = [arm.kind if arm.classes == "all" else f"{arm.kind} of {arm.classes} classes"]
+        parts: list[str] = [arm.kind]
+        if isinstance(arm.classes, list):
+            parts[0] += f" of {', '.join(arm.classes)}"
+        elif arm.classes != "all":
+            parts[0] += f" of {arm.classes} classes"
         if arm.source != OWN_GAN:
             parts[0] += f" from {arm.source}"
         if arm.traits.stored and arm.source in (OWN_GAN, GENERATOR):

@@ -75,6 +75,26 @@ def needs_generated_images(job: Job, name: str) -> bool:
     return arm is not None and (arm.traits.is_synthetic or arm.traits.transfer or is_deferred(job, name))
 
 
+def check_data(job: Job, train_counts: Mapping[str, int], rare: Sequence[str]) -> None:
+    """Refuse arms, and a metric that decides between them, for which the data lack a class.
+
+    Args:
+        job: with its arms.
+        train_counts: class -> training images.
+        rare: the classes that are rare.
+
+    Raises:
+        UserError: as ``check_classes``; or the metric is about rare classes, and none is rare.
+    """
+    for name, arm in job.compared_arms.items():
+        check_classes(name, arm, train_counts, rare)
+    if job.compare.metric == "rare_f1" and not rare:
+        raise UserError(
+            "compare.metric rare_f1: no class is rare, as each has at least half of the mean number of images; "
+            "macro_f1 lets every class count alike"
+        )
+
+
 def check_classes(name: str, arm: MixConfig, train_counts: Mapping[str, int], rare: Sequence[str]) -> None:
     """Refuse an arm that names an unknown class, or asks for rare classes where none are rare.
 

@@ -60,7 +60,7 @@ class Strategy:
 
     def describe_rows(self, mixture: Mixture) -> str:
         """Say how many synthetic rows a batch holds, for the dry run."""
-        return f"{mixture.ratio * mixture.batch_size:g} a batch"
+        return f"{round(mixture.ratio * mixture.batch_size, 1):g} a batch"
 
 
 class Pretrain(Strategy):

@@ -44,7 +44,7 @@ def export_onnx(model: Folder, out: str) -> float:
         import onnx
         import onnxruntime
     except ImportError as error:
-        raise UserError(f"export needs {error.name}: pip install 'ganaug_ray[export]'") from None
+        raise UserError(f"export needs {error.name}: pip install onnx onnxruntime") from None
     classifier = Classifier.load(model)
     spec = classifier.spec
     shape = (CHECKED_IMAGES, spec.image_size, spec.image_size, spec.channels)

@@ -58,9 +58,8 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
             facts.append(("warning", planned.warning))
     facts += [(name, source.address) for name, source in job.augment.sources.items()]
     size = job.classifier.batch_size
-    rare = list_rare_classes(counts, job.data)
+    arms.check_data(job, counts["train"], list_rare_classes(counts, job.data))
     for name, arm in job.compared_arms.items():
-        arms.check_classes(name, arm, counts["train"], rare)
         facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps)))
     splits = job.compare.splits
     trainings = f"{splits * fits} of {fit_steps} steps, batches of {size} real"
@@ -108,7 +107,7 @@ def _describe_plan(job: Job, run: Run, tested_per_split: int, job_facts: JobFact
     gain = predict_visible_gain(tested, compare.splits, compare.seeds, looks=looks, arms=candidates)
     visible = describe_visible_gain(tested, gain)
     if compare.metric != "accuracy" and gain is not None:
-        visible += f"; {compare.metric}, which decides here, may need a larger one or a smaller one"
+        visible += f"; for {compare.metric}, which decides here, nothing is predicted"
     lines = [("plan", comparison_plan.describe_plan(job)), ("visible", visible), *notes]
     if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts, gain)):
         lines.append(("warning", shortfall))

@@ -152,6 +152,8 @@ def advise_next(context: StageContext) -> str | None:
     if record.left_out and record.verdict is None:
         return generator_check.advise_next(context)
     advice = sequential_plan.advise_until_clear(context.job, context.run, record.verdict, context.arguments)
+    if advice and (longer := generator_check.advise_longer(context)):
+        return longer
     return advice or f"`ganaug serve {shlex.quote(str(context.run.root))}` serves the champion over HTTP"
 
 

@@ -41,6 +41,16 @@ def advise_next(context: StageContext) -> str | None:
     return None
 
 
+def advise_longer(context: StageContext) -> str | None:
+    """Say how long a GAN should be trained whose images were used though they are not usable; None where none were."""
+    for judged in judge_generators(context.job, context.run):
+        is_trained_here = judged.name != GENERATOR and not judged.records[judged.worst_split].ended_early
+        if judged.colour == "red" and is_trained_here and not judged.worst.copies:
+            longer = _format_option(_choose_length(context, judged))
+            return f"{longer}, in another --out: the present generator is not usable, and repeats would not change that"
+    return None
+
+
 def refuse_unusable(context: StageContext, name: str) -> None:
     """Raise StageFailed if a finished generator is not usable, and the job does not use it anyway."""
     if context.job.augment.use_anyway:

@@ -26,6 +26,7 @@ from ganaug_ray.pipeline import (
 )
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.missing_trainings import count_missing
+from ganaug_ray.pipeline.run_time import exceeds_budget
 from ganaug_ray.pipeline.stage import Split, StageContext
 from ganaug_ray.pipeline.work_left import count_work
 
@@ -70,12 +71,10 @@ class Pipeline:
         """Say that a run was longer than its budget, where it was: nothing is left out for that."""
         if self.job.compare.budget_minutes is None:
             return
-        budget_s = 60 * self.job.compare.budget_minutes
-        duration, budget = format_time(seconds), format_time(budget_s)
-        if seconds > budget_s and duration != budget:
-            self.terminal.print_stage_line(
-                "time", "note", f"it took {duration} instead of {budget}; nothing was left out"
-            )
+        minutes = self.job.compare.budget_minutes
+        if exceeds_budget(seconds, minutes):
+            words = f"it took {format_time(seconds)} instead of {format_time(60 * minutes)}; nothing was left out"
+            self.terminal.print_stage_line("time", "note", words)
 
     def run_until_clear(self, hours: float | None = None) -> None:
         """Run every stage as ``run_all``, and add seeds, then splits, until the verdict is firm.
@@ -145,7 +144,9 @@ class Pipeline:
             facts = JobFacts(self.job, dataset=dataset, cpu_only=self.cpu_only)
         with self.terminal.show_progress("plan", lambda: (0.0, "timing some steps of each training")):
             time_left = facts.estimate(self.job, self.run)
-        self.terminal.print_stage_line("plan", "note", time_left.describe())
+        is_resumed = count_work(self.job, self.run).trainings < count_work(self.job).trainings
+        words = f"left: {time_left.describe()}" if is_resumed else time_left.describe()
+        self.terminal.print_stage_line("plan", "note", words)
         self.terminal.clock = time_left.start_clock()
 
     def reach_model_comparison(self) -> None:

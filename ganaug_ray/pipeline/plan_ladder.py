@@ -13,6 +13,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.gan.training_budget import find_needed_steps
 from ganaug_ray.pipeline.job_facts import JobFacts
+from ganaug_ray.pipeline.run_time import exceeds_budget
 
 
 @dataclass(frozen=True, order=True)
@@ -64,10 +65,12 @@ def describe_shortfall(job: Job, facts: JobFacts, gain: float | None = None) -> 
     """
     compare = job.compare
     shortfalls = []
-    if _exceeds_budget(job, facts):
+    if compare.budget_minutes is not None and exceeds_budget(
+        time_s := facts.estimate(job).total_s, compare.budget_minutes
+    ):
         is_smallest = Plan(compare.splits, compare.seeds) == LADDER[0]
         name = "even the smallest plan, three trainings of each arm," if is_smallest else "this plan"
-        duration = format_time(facts.estimate(job).total_s)
+        duration = format_time(time_s)
         remedy = _advise_shorter_trainings(job, facts)
         minutes = format_count(f"{compare.budget_minutes:g}", "minute")
         shortfalls.append(f"{minutes} (compare.budget_minutes): {name} takes about {duration}{remedy}")

@@ -35,11 +35,11 @@ def prepare_data(context: StageContext, listing: SourceListing | None = None) ->
         from ganaug_ray.verdict import from_experiment
 
         from_experiment.read_overlap(context.job, context.run)  # each time: a refused experiment stays so
-    for name, arm in context.job.compared_arms.items():
-        # A strategy that the data do not suit is an error now, not when a GAN has been trained.
-        data = DatasetRecord.read(context.run.dataset)
+    # Arms or a metric that the data do not suit are an error now, not when a GAN has been trained.
+    data = DatasetRecord.read(context.run.dataset)
+    for arm in context.job.compared_arms.values():
         strategies.plan_pool_counts(data.counts["train"], arm)
-        arms.check_classes(name, arm, data.counts["train"], data.rare)
+    arms.check_data(context.job, data.counts["train"], data.rare)
 
 
 def _prepare_missing_data(context: StageContext, listing: SourceListing | None) -> None:

@@ -22,6 +22,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.comparison_plan import describe_plan, fit_plan_to_images
 from ganaug_ray.pipeline.default_job import DEFAULT_MINUTES, DefaultJob, choose_default_job
 from ganaug_ray.pipeline.job_facts import JobFacts
+from ganaug_ray.pipeline.run_time import exceeds_budget
 from ganaug_ray.pipeline.sequential_plan import allow_looks
 from ganaug_ray.pipeline.split_plan import plan_given
 
@@ -103,7 +104,7 @@ def choose_source_job(
     reasons = dict(chosen.reasons)
     if job.compare.planned_seeds:
         reasons["compare.splits"] = f"{describe_plan(job)}; planned for {minutes:g} minutes"
-    if time.total_s > 60 * minutes:
+    if exceeds_budget(time.total_s, minutes):
         words = f"{minutes:g} minutes are too few: even the smallest run takes {time.describe()}"
         terminal.print_stage_line("plan", "note", words)
     return DefaultJob(job, chosen.facts, reasons)

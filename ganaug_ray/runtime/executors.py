@@ -66,6 +66,9 @@ def open_process_pool() -> Iterator[Executor]:
         yield pool
     except BrokenProcessPool:
         raise StageFailed("a worker process was killed; was there too little memory?") from None
+    except BaseException:
+        pool.abandon_work()
+        raise
     finally:
         pool.close()
 
@@ -76,6 +79,7 @@ class _LazyProcessPool:
     def __init__(self, cores: int) -> None:
         self._cores = cores
         self._pool: ProcessPoolExecutor | None = None
+        self._lifeline: connection.Connection | None = None
 
     def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         if not self._is_worth_processes(len(items)):
@@ -90,8 +94,15 @@ class _LazyProcessPool:
 
     def _get_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._cores, _SpawnContext(), initializer=_end_with_parent)
+            context = _SpawnContext()
+            children_end, self._lifeline = context.Pipe(duplex=False)
+            self._pool = ProcessPoolExecutor(self._cores, context, _end_with_parent, (children_end,))
         return self._pool
+
+    def abandon_work(self) -> None:
+        """End the processes in the middle of what they do: an interrupt must not wait for a part of a source."""
+        if self._lifeline is not None:
+            self._lifeline.close()
 
     def close(self) -> None:
         """End the processes, without what they have not begun."""
@@ -117,14 +128,17 @@ class _SpawnContext(multiprocessing.context.SpawnContext):
     Process = _SpawnProcess
 
 
-def _end_with_parent() -> None:
-    """End with the process that started this one, however it ends; it alone answers Ctrl-C."""
+def _end_with_parent(lifeline: connection.Connection) -> None:
+    """End with the process that started this one, however it ends, or when it closes its end of a pipe.
+
+    It alone answers Ctrl-C.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None, "this is a child"
 
     def watch() -> None:
-        connection.wait([parent.sentinel])
+        connection.wait([parent.sentinel, lifeline])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

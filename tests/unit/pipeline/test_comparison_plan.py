@@ -64,6 +64,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(JobFacts, "_images", 2000)
     monkeypatch.setattr(JobFacts, "time", TrainingTime(60.0, 120.0))
     monkeypatch.setattr(run_time, "plan_processes", lambda config, trainings, gpus: (1, 1))
+    monkeypatch.setattr(run_time.hardware, "count_usable_cores", lambda: 1)
     for name in vars(run_time):
         if name.endswith("_S"):
             monkeypatch.setattr(run_time, name, 0.0)

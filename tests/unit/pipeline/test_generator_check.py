@@ -23,7 +23,7 @@ from ganaug_ray.core.records import GanRecord, VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.train_worker import train_and_finish
-from ganaug_ray.pipeline import generator_check
+from ganaug_ray.pipeline import evaluation_stages, generator_check
 from ganaug_ray.pipeline.missing_trainings import count_missing
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.work_left import count_work
@@ -179,3 +179,16 @@ def test_verdict_follows_the_generator(run: Run, job: Job) -> None:
     change_record(run, hash=experiment_dir.compute_fingerprint("another"))
     pipeline.compare_arms()
     assert VerdictRecord.read(run.root).hash != before.hash
+
+
+def test_repeats_of_a_red_generator_are_not_advised(
+    experiment: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unclear answer about images that were used anyway is decided by a longer GAN, not by more trainings."""
+    context = Pipeline(tiny_job, experiment, Terminal()).context
+    monkeypatch.setattr(evaluation_stages.sequential_plan, "advise_until_clear", lambda *given: "until clear")
+    assert (evaluation_stages.advise_next(context) or "").startswith("--set gan.steps=4000, in another --out: ")
+    monkeypatch.setattr(generator_check, "judge_generators", lambda *given: [])
+    assert evaluation_stages.advise_next(context) == "until clear"
+    monkeypatch.setattr(evaluation_stages.sequential_plan, "advise_until_clear", lambda *given: None)
+    assert "serves the champion" in (evaluation_stages.advise_next(context) or "")

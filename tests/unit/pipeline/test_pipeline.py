@@ -168,3 +168,13 @@ def test_dry_run_refuses_what_a_run_would(experiment: Run, tiny_job: Job) -> Non
     assert CliRunner().invoke(cli.app, job, catch_exceptions=False).exit_code == 0
     with pytest.raises(UserError, match=r"belongs to another job; give another --out\ngan\.lr is"):
         CliRunner().invoke(cli.app, [*job, "--set", "gan.lr=1e-3"], catch_exceptions=False)
+
+
+def test_metric_without_a_rare_class_is_refused(experiment: Run, tiny_job: Job) -> None:
+    """A metric of rare classes is refused where none is rare, by a dry run and before anything is trained."""
+    compare = tiny_job.compare.model_copy(update={"metric": "rare_f1"})
+    job = tiny_job.model_copy(update={"compare": compare})
+    with pytest.raises(UserError, match=r"compare\.metric rare_f1: no class is rare, .* macro_f1 lets"):
+        Pipeline(job, experiment, Terminal()).prepare_data()
+    with pytest.raises(UserError, match=r"compare\.metric rare_f1"):
+        dry_run.describe_job(job, experiment)

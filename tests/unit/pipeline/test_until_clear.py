@@ -22,7 +22,7 @@ from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_time
 from ganaug_ray.errors import UserError
-from ganaug_ray.pipeline import comparison_plan, sequential_plan
+from ganaug_ray.pipeline import comparison_plan, generator_check, sequential_plan
 from ganaug_ray.pipeline.missing_trainings import MissingTrainings, count_missing
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.plan_ladder import Plan
@@ -315,9 +315,16 @@ def test_nothing_left_to_train_has_no_advice(tmp_path: Path) -> None:
     assert sequential_plan.advise_until_clear(controls, run, "unclear", "mine.yaml") is None
 
 
-def test_report_names_the_command(experiment: Run) -> None:
+def test_report_names_the_command(
+    experiment: Run, tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The page of a comparison that ended open has the same advice as the terminal."""
-    page = experiment.root.read_bytes("report.html").decode()
+    shutil.copytree(str(experiment.root), tmp_path / "run", symlinks=True)
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    run.root.delete_file("report.json")
+    monkeypatch.setattr(generator_check, "advise_longer", lambda context: None)
+    Pipeline(tiny_job, run, Terminal()).build_report()
+    page = run.root.read_bytes("report.html").decode()
     assert "<span>--until-clear</span></code>" in page
     assert "8 more trainings" in page
 

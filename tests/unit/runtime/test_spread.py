@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,33 @@ def test_worker_process_error_is_raised(function: Callable[[int], int], error: t
     """An error in a worker process is raised here, and no worker process is left behind."""
     with pytest.raises(error), open_process_pool() as each:
         list(each(function, range(40)))
+    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+def take_long(place: tuple[Path, int]) -> int:
+    folder, n = place
+    if n:
+        (folder / f"{n} begun").touch()
+        time.sleep(20)
+        (folder / f"{n} done").touch()
+    return n
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one core: no other process is started")
+def test_interrupt_abandons_what_runs(tmp_path: Path) -> None:
+    """An interrupt does not wait for the items that processes are working on; the processes end."""
+
+    def work_until_interrupted() -> None:
+        with open_process_pool() as each:
+            results = each(take_long, [(tmp_path, n) for n in range(40)])
+            assert next(results) == 0
+            while not list(tmp_path.iterdir()):
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work_until_interrupted()
+    assert not list(tmp_path.glob("* done"))
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
 
