@@ -68,7 +68,7 @@ def serve(
         typer.Option(
             "--limit",
             metavar="NAME=VALUE",
-            help="Set a limit: bytes, pixels, images, seconds, waiting, memory, stored, stored_bytes; repeat for others.",
+            help="Set a limit: bytes, pixels, images, seconds, waiting, memory, stored, stored_bytes; may be repeated.",
         ),
     ] = None,
     replicas: Annotated[

@@ -79,8 +79,7 @@ def check_cluster(job: Job | None, out: Folder | None, hardware: Hardware, gpus:
     faults = find_node_faults(nodes, collect_versions())
     if out is not None:
         faults += find_disk_shortage(out)
-    if job:
-        faults += find_shortages(job, hardware, gpus)
+    faults += find_shortages(job, hardware, gpus)
     _refuse(faults)
 
 
@@ -95,7 +94,7 @@ def check_embedded(job: Job | None, hardware: Hardware, without: str = "--cpu") 
     Raises:
         UserError: see ``check_cluster``.
     """
-    faults = find_shortages(job, hardware, None) if job else []
+    faults = find_shortages(job, hardware, None)
     if hardware.has_gpus:
         for node in collect_reports(None, with_gpus=True):
             fault = node.report if isinstance(node.report, str) else node.report.gpus
@@ -156,10 +155,11 @@ def find_disk_shortage(out: Folder) -> list[str]:
     return [f"{out}: {free / 1e6:.0f} MB are free there, not enough for a run; free some, or give another --out"]
 
 
-def find_shortages(job: Job, hardware: Hardware, gpus: str | None) -> list[str]:
+def find_shortages(job: Job | None, hardware: Hardware, gpus: str | None) -> list[str]:
     """Return a sentence for each resource that the job insists on and the cluster does not have.
 
-    More ``workers`` than there is room for are lowered where a training is started, and are no shortage.
+    Without a job it is what all work needs: room for one process. More ``workers`` than there is room for are lowered
+    where a training is started, and are no shortage.
     """
     faults = []
     gpu_count = int(hardware.gpus)
@@ -171,6 +171,8 @@ def find_shortages(job: Job, hardware: Hardware, gpus: str | None) -> list[str]:
     if not slots:
         whole = "a CPU beside its GPU" if hardware.has_gpus else "a whole CPU"
         faults.append(f"no node declares {whole}, so tasks would wait forever; start nodes with --num-cpus 1 or more")
+        return faults
+    if job is None:
         return faults
     trained = {"gan": job.gan, "classifier": job.classifier}
     trained |= {f"models.{name}": model for name, model in job.models.items()}

@@ -82,6 +82,15 @@ def test_autoscaler_resources_count_as_available() -> None:
     assert preflight.find_shortages(job, head_alone, "8") == []
 
 
+def test_work_without_a_job_needs_room_for_a_process() -> None:
+    """To predict on a cluster whose nodes declare no whole CPU would wait for ever: it is refused, as a job is."""
+    without = Hardware.from_ray([{"CPU": 0}], {})
+    assert len(preflight.find_shortages(None, without, None)) == 1
+    gpus_alone = Hardware.from_ray([{"CPU": 8}, {"GPU": 4}], {"CPU": 8, "GPU": 4})
+    assert "a CPU beside its GPU" in preflight.find_shortages(None, gpus_alone, None)[0]
+    assert preflight.find_shortages(None, Hardware.of_one_machine(1), None) == []
+
+
 def test_unshared_output_folder_is_detected(tmp_path: Path) -> None:
     """An output folder that a node does not share is recognised as another folder."""
     shared, other = Folder.from_uri(tmp_path / "shared").create(), Folder.from_uri(tmp_path / "other").create()
