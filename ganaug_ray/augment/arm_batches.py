@@ -67,7 +67,7 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
         settings |= _collect_row_settings(job, run, arm)
         config = kind.adapt_classifier(config)
         if kind.has_extra_rows:
-            classes = arms.choose_classes(arm, data, gaining)
+            classes = arms.choose_classes(arm, data.classes, data.rare, gaining)
             batches, made_from = _build_batches(job, run, arm, draws, batches, classes)
             inputs |= made_from
             pool = kind.find_store(job, run, arm)

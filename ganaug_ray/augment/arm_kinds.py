@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import strategies, synthetic_pools
@@ -66,7 +66,9 @@ class ArmKind(ABC):
         text = strategies.describe_mix(arm)
         return text if arm.source == OWN_GAN else f"{text}, images from {arm.source}"
 
-    def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
+    def describe_batches(
+        self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int, unused: Collection[str] = ()
+    ) -> str:
         """Say for the dry run what the arm's batches hold.
 
         Args:
@@ -74,9 +76,10 @@ class ArmKind(ABC):
             counts: training images a class.
             batch_size: real rows of a batch.
             steps: of a training.
+            unused: classes that get no extra rows.
         """
         parts = self._describe_source(arm, counts)
-        parts.append(strategies.Mixture.from_config(arm, counts, batch_size, steps).describe())
+        parts.append(strategies.Mixture.from_config(arm, counts, batch_size, steps, unused).describe())
         parts += strategies.describe_options(arm)
         return ", ".join(parts)
 
@@ -123,7 +126,9 @@ class WithoutClassic(RealRowsAlone):
         """Return an empty text, as there are no extra rows to describe."""
         return ""
 
-    def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
+    def describe_batches(
+        self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int, unused: Collection[str] = ()
+    ) -> str:
         """Say that the batches hold real rows without classic augmentation."""
         return "real rows without classic augmentation"
 
@@ -135,7 +140,9 @@ class Transfer(RealRowsAlone):
         """Say for the report where its models start."""
         return "no synthetic images, from the weights of the classifier that came with the shared generator"
 
-    def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
+    def describe_batches(
+        self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int, unused: Collection[str] = ()
+    ) -> str:
         """Say what the batches hold, and where the models start."""
         return "real rows, from the weights of the shared classifier"
 
@@ -201,7 +208,9 @@ class SyntheticOnly(Synthetic):
         """Return the number of rows in all batches, each as large as the baseline's."""
         return steps * batch_size
 
-    def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
+    def describe_batches(
+        self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int, unused: Collection[str] = ()
+    ) -> str:
         """Say for the dry run what the batches hold; the mixing strategy is not used."""
         return ", ".join([*self._describe_source(arm, counts), f"batches of {batch_size}"])
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from ganaug_ray.config import Job, MixConfig, augment
 from ganaug_ray.config import job as job_schema
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
@@ -120,12 +119,21 @@ def check_classes(name: str, arm: MixConfig, train_counts: Mapping[str, int], ra
                 raise UserError(f"classes of arm {name}: found {class_name!r}, expected one of {known}")
 
 
-def choose_classes(arm: MixConfig, data: DatasetRecord, gaining: list[str] | None = None) -> list[str]:
-    """Return the names of the classes that an arm has extra images of."""
+def choose_classes(
+    arm: MixConfig, classes: Sequence[str], rare: Sequence[str], gaining: list[str] | None = None
+) -> list[str]:
+    """Return the names of the classes that an arm has extra images of.
+
+    Args:
+        arm: its settings.
+        classes: of the data set.
+        rare: the classes that are rare.
+        gaining: those that gained in other arms, for an arm that goes by them.
+    """
     if arm.classes == "all":
-        return list(data.classes)
+        return list(classes)
     if arm.classes == "rare":
-        return list(data.rare)
+        return list(rare)
     if arm.classes == "gaining":
         assert gaining is not None, "the other arms come first"
         return gaining

@@ -58,9 +58,13 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
             facts.append(("warning", planned.warning))
     facts += [(name, source.address) for name, source in job.augment.sources.items()]
     size = job.classifier.batch_size
-    arms.check_data(job, counts["train"], list_rare_classes(counts, job.data))
+    rare = list_rare_classes(counts, job.data)
+    arms.check_data(job, counts["train"], rare)
     for name, arm in job.compared_arms.items():
-        facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps)))
+        # Which classes gain is known later; until then an arm that goes by that is described with all of them.
+        used = arms.choose_classes(arm, survey.classes, rare, gaining=survey.classes)
+        unused = set(survey.classes) - set(used)
+        facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps, unused)))
     splits = job.compare.splits
     trainings = f"{splits * fits} of {fit_steps} steps, batches of {size} real"
     if splits > 1:

@@ -23,15 +23,15 @@ FASTAPI_VALIDATION = "Validation Error"
 
 def build_application(service: Service, keys: Sequence[str]) -> AccessGate:
     """Build the ASGI application of a service; without API keys it answers only under the name localhost."""
-    return AccessGate(_build_routes(service), Keyring(keys), service.limits)
+    return AccessGate(_build_routes(service, bool(keys)), Keyring(keys), service.limits)
 
 
 def describe_api(service: Service) -> dict:
     """Return the OpenAPI document of a service, as the server publishes it."""
-    return _build_routes(service).openapi()
+    return _build_routes(service, needs_key=False).openapi()
 
 
-def _build_routes(service: Service) -> FastAPI:
+def _build_routes(service: Service, needs_key: bool) -> FastAPI:
     app = FastAPI(
         title=service.champion.current.name,
         version=service.champion.current.version,
@@ -44,11 +44,11 @@ def _build_routes(service: Service) -> FastAPI:
     app.include_router(v2.build_router(service))
     app.include_router(pages.build_router())
     problem_details.install_handlers(app)
-    app.openapi = lambda: _build_openapi(app)  # type: ignore[method-assign]  # FastAPI's way to amend the document
+    app.openapi = lambda: _build_openapi(app, needs_key)  # type: ignore[method-assign]  # FastAPI's way to amend the document
     return app
 
 
-def _build_openapi(app: FastAPI) -> dict:
+def _build_openapi(app: FastAPI, needs_key: bool) -> dict:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
@@ -57,7 +57,7 @@ def _build_openapi(app: FastAPI) -> dict:
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             "bearer": {"type": "http", "scheme": "bearer"},
         }
-        document["security"] = [{"key": []}, {"bearer": []}, {}]
+        document["security"] = [{"key": []}, {"bearer": []}] + ([] if needs_key else [{}])
         _leave_out_validation_errors(document)
         app.openapi_schema = document
     return app.openapi_schema

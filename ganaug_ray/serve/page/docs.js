@@ -43,6 +43,7 @@ async function makeTensor() {
   return { inputs: [{ name: "image", datatype: "UINT8", shape: [1, ...size], data }] };
 }
 
+const needsKey = () => !api.security.some((way) => !Object.keys(way).length); // an empty way: without a key
 const keyHeader = () => (find("key").value ? { "X-API-Key": find("key").value } : {});
 
 /** The address with what the form says: parts of the path, and what is asked behind a question mark. */
@@ -61,7 +62,7 @@ const initialValue = (name) => ({ name: api.info.title, version: api.info.versio
 
 function writeCurl(path, method, operation, body) {
   const parts = ["curl"];
-  if (find("key").value) parts.push('-H "X-API-Key: $GANAUG_API_KEY"'); // by its name: the line may be passed on
+  if (find("key").value || needsKey()) parts.push('-H "X-API-Key: $GANAUG_API_KEY"'); // by its name: the line may be passed on
   if (body?.type === IMAGES) parts.push("--data-binary @image.jpg");
   else if (body) parts.push("-H 'Content-Type: application/json'", `-d '${write(body.value)}'`);
   else if (method !== "get") parts.push(`-X ${method.toUpperCase()}`);
@@ -148,6 +149,7 @@ async function addRoute(path, method, operation) {
   find("key").value = sessionStorage.getItem("key") || "";
   find("key").onchange = () => sessionStorage.setItem("key", find("key").value);
   api = await (await fetch("openapi.json")).json();
+  find("key").placeholder = needsKey() ? "needed on this server" : "none is needed";
   find("title").textContent = document.title = `${api.info.title}: the API`;
   find("about").textContent = api.info.description;
   for (const [path, methods] of Object.entries(api.paths))

@@ -158,6 +158,11 @@ def test_kinds_describe_their_batches() -> None:
     assert describe(kind="synthetic", classes="rare", weight=0.5, soft_labels=True) == (
         f"synthetic of rare classes, stored are {stored}, mix: 16 a batch, 640 in all, loss weight 0.5, soft labels"
     )
+    filled = ArmConfig(kind="oversample", strategy="balance")
+    rows = [
+        KINDS["oversample"].describe_batches(filled, counts | {"owl": 200}, SIZE, steps, no) for no in ((), ("cat",))
+    ]
+    assert rows == ["oversample, balance: 11.7 a batch, 467 in all", "oversample, balance: 3.1 a batch, 123 in all"]
     counts = {"cat": 20, "dog": 20}
     assert describe(kind="synthetic-only") == "synthetic-only, 400 images of 2 classes, 200 each, batches of 16"
     assert KINDS["real"].describe_settings(ArmConfig(kind="real")) == ""

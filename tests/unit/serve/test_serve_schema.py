@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from starlette.testclient import TestClient
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app
@@ -56,3 +57,10 @@ def test_every_route_matches_openapi_description(service: Service) -> None:
 
         one()
     assert tried > 40
+
+
+def test_description_says_whether_a_key_is_needed(service: Service) -> None:
+    """The OpenAPI description of a server with a key has no way without one, so that /docs writes it into its calls."""
+    for keys, is_open in (([], True), (["0123456789abcdef0123456789abcdef"], False)):
+        client = TestClient(app.build_application(service, keys), base_url="http://localhost")
+        assert ({} in client.get("/openapi.json").json()["security"]) is is_open
