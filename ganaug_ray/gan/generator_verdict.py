@@ -117,10 +117,33 @@ def _acquit(compared: HeldOutComparison) -> GeneratorVerdict:
         return GeneratorVerdict("unknown", f"It is unknown whether the generator is usable: {few}.", [], False)
     assert compared.coverage is not None
     words = _describe_coverage(compared.coverage)
+    recognised = _average_recognition(compared.classes)
+    if recognised is not None and recognised < _compute_least_skill(len(compared.classes)):
+        words += f", but the teacher recognises only {_format_share(recognised)} of real ones"
+        return GeneratorVerdict("amber", f"The generator is usable with care: {words}.", [], False)
     if compared.images < MIN_SURE:
         words += f", but {compared.images} held-out images are too few to be sure"
         return GeneratorVerdict("amber", f"The generator is usable with care: {words}.", [], False)
     return GeneratorVerdict("green", f"The generator is usable: {words}.", [], False)
+
+
+def _average_recognition(classes: dict[str, ClassRecognition]) -> float | None:
+    """Return the share of held-out real images whose class the teacher recognises; None: none has a class."""
+    images = sum(recognition.images for recognition in classes.values())
+    if not images:
+        return None
+    return sum(recognition.held_out * recognition.images for recognition in classes.values()) / images
+
+
+def _compute_least_skill(classes: int) -> float:
+    """Return the share of right answers of a teacher whose features say something: half way from chance to 1.
+
+    With a teacher at 62 % of two classes, pictures without a cat or a dog in them had the figures of good ones.
+
+    >>> _compute_least_skill(2), round(_compute_least_skill(10), 2)
+    (0.75, 0.55)
+    """
+    return (1 / classes + 1) / 2
 
 
 def _find_worst_figure(compared: HeldOutComparison) -> tuple[Colour, str] | None:

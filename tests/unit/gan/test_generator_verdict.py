@@ -68,6 +68,16 @@ def test_usable_generator_is_green(judge: Any) -> None:
     )
 
 
+def test_weak_judge_finds_no_generator_good(judge: Any) -> None:
+    """Where the teacher hardly knows real images, its figures say little, and the sentence says so."""
+    verdict = judge(USABLE | {"classes": recognition(cat=(0.77, 0.6), dog=(0.8, 0.7))})
+    assert verdict.colour == "amber"
+    assert verdict.sentence.endswith(", but the teacher recognises only 65 % of real ones.")
+    assert len(verdict.sentence.split()) <= MAX_WORDS
+    ten = {f"class {number}": (0.7, 0.65) for number in range(10)}
+    assert judge(USABLE | {"classes": recognition(**ten)}).colour == "green", "chance is 10 %"
+
+
 @pytest.mark.parametrize(
     ("figures", "colour", "words"),
     [
