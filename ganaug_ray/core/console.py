@@ -1,5 +1,6 @@
 """The terminal: one line a stage and a progress bar while it works; the output of libraries goes to a log file."""
 
+import io
 import os
 import sys
 import textwrap
@@ -25,6 +26,7 @@ PLAIN_LINE_INTERVAL_S = 15.0  # seconds between lines where there is no terminal
 STAGE_NAME_WIDTH = 10
 STATUS_WIDTH = 6
 BAR_WIDTH = 16
+BAR_PATIENCE_S = 5.0  # seconds for a bar to end; one that cannot must not keep an interrupted run from ending
 
 ReadProgress = Callable[[], tuple[float, str]]
 """How far a running stage is, from 0 to 1, and a few words on it."""
@@ -44,6 +46,13 @@ class Terminal:
         self._last_read = 0.0, ""
         self._line_width = 0  # of the line of a notebook that shows how far a stage is
         self.clock = RunClock()
+        if self._console.is_terminal:
+            # Rich imports parts of itself when it draws a first bar. A bar's thread must import nothing: an interrupt
+            # in the midst of an import leaves Python's lock of imports taken.
+            unseen = Console(file=io.StringIO(), force_terminal=True, force_jupyter=False)
+            with self._open_bar("", unseen) as bar:
+                bar.add_task("", total=1.0, words="", left="")
+                bar.refresh()
 
     def _open_console(self, stream: IO[str] | None = None) -> Console:
         """Open a console on a stream, or on standard output; a notebook gets plain text, though it asks for colours."""
@@ -160,7 +169,7 @@ class Terminal:
                 yield
             finally:
                 stop.set()
-                thread.join()
+                thread.join(BAR_PATIENCE_S)
         finally:
             self._readers.pop()
 
@@ -176,7 +185,7 @@ class Terminal:
             self._last_read = self._readers[-1]()
         return self._last_read
 
-    def _draw_bar(self, stage: str, stop: threading.Event) -> None:
+    def _open_bar(self, stage: str, screen: Console) -> Progress:
         columns = (
             TextColumn(f"[bold]{stage:<{STAGE_NAME_WIDTH}}[/]"),
             SpinnerColumn(),
@@ -187,10 +196,13 @@ class Terminal:
             TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         )
         # By default rich would draw what other libraries print above its bar; it belongs in the log.
-        with Progress(
-            *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False,
+        return Progress(
+            *columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False,
             refresh_per_second=DRAWS_PER_S,
-        ) as progress:  # fmt: skip
+        )  # fmt: skip
+
+    def _draw_bar(self, stage: str, stop: threading.Event) -> None:
+        with self._open_bar(stage, self._console) as progress:
             share, words = self._read_progress()
             task = progress.add_task(stage, total=1.0, words=words, left=self._describe_left(share))
             while not stop.wait(PROGRESS_POLL_S):

@@ -33,6 +33,16 @@ def format_time(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
+def exceeds_budget(seconds: float, minutes: float) -> bool:
+    """Return whether a time is longer than the minutes for it, by more than would be seen in words.
+
+    >>> exceeds_budget(620, 10), exceeds_budget(640, 10)
+    (False, True)
+    """
+    budget_s = 60 * minutes
+    return seconds > budget_s and format_time(seconds) != format_time(budget_s)
+
+
 def get_last_line(error: BaseException) -> str:
     """Return the last line of an error's message, or the name of its class where it has none.
 

@@ -13,7 +13,7 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, VerdictRecord
 from ganaug_ray.core.run_clock import RunClock
-from ganaug_ray.core.wording import format_time
+from ganaug_ray.core.wording import exceeds_budget, format_time
 from ganaug_ray.pipeline import (
     comparison_plan,
     evaluation_stages,
@@ -26,7 +26,6 @@ from ganaug_ray.pipeline import (
 )
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.missing_trainings import count_missing
-from ganaug_ray.pipeline.run_time import exceeds_budget
 from ganaug_ray.pipeline.stage import Split, StageContext
 from ganaug_ray.pipeline.work_left import count_work
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
-from ganaug_ray.core.wording import format_count, format_time
+from ganaug_ray.core.wording import exceeds_budget, format_count, format_time
 from ganaug_ray.gan.training_budget import find_needed_steps
 from ganaug_ray.pipeline.job_facts import JobFacts
-from ganaug_ray.pipeline.run_time import exceeds_budget
 
 
 @dataclass(frozen=True, order=True)

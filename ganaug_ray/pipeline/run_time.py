@@ -36,16 +36,6 @@ SIDE_BY_SIDE_FACTOR = 1.1  # trainings on all cores share their caches
 NOTABLE_SLOWDOWN = 1.25
 
 
-def exceeds_budget(seconds: float, minutes: float) -> bool:
-    """Return whether a time is longer than the minutes for it, by more than would be seen in words.
-
-    >>> exceeds_budget(620, 10), exceeds_budget(640, 10)
-    (False, True)
-    """
-    budget_s = 60 * minutes
-    return seconds > budget_s and format_time(seconds) != format_time(budget_s)
-
-
 @dataclass(frozen=True)
 class StageTime:
     """The expected time of a stage.

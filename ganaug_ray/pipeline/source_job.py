@@ -17,12 +17,12 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.output_dir import open_default_folder, open_experiment
 from ganaug_ray.core.progress import Progress
+from ganaug_ray.core.wording import exceeds_budget
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.comparison_plan import describe_plan, fit_plan_to_images
 from ganaug_ray.pipeline.default_job import DEFAULT_MINUTES, DefaultJob, choose_default_job
 from ganaug_ray.pipeline.job_facts import JobFacts
-from ganaug_ray.pipeline.run_time import exceeds_budget
 from ganaug_ray.pipeline.sequential_plan import allow_looks
 from ganaug_ray.pipeline.split_plan import plan_given
 

@@ -221,3 +221,27 @@ def test_silent_stage_goes_by_its_time(clock: Time) -> None:
     left = run.estimate_left(0.0)
     assert left is not None
     assert left > 10
+
+
+LOCKED_SCRIPT = """
+import _imp, sys
+from ganaug_ray.core.console import Terminal
+
+terminal = Terminal()
+_imp.acquire_lock()  # so an interrupt in the midst of an import leaves it
+with terminal.show_progress("teach", lambda: (0.25, "step 1 of 4")):
+    sys.stdin.readline()
+print("ended")
+"""
+
+
+def test_bar_imports_nothing() -> None:
+    """A bar is drawn and ends though no other thread can import: else a run that was interrupted would never end."""
+    child = pexpect.spawn(
+        sys.executable, ["-c", LOCKED_SCRIPT], env=environment(TERM="xterm-256color"), encoding="utf-8",
+        timeout=PATIENCE, dimensions=(30, 100),
+    )  # fmt: skip
+    child.expect("step 1 of 4")
+    child.sendline()
+    child.expect("ended")
+    child.expect(pexpect.EOF)
