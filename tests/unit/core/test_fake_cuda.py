@@ -123,6 +123,22 @@ def test_classifier_steps_never_wait() -> None:
     assert gpu.waits == {}
 
 
+@pytest.mark.parametrize("keeps_last", [True, False])
+def test_kept_evaluation_stays_on_device(keeps_last: bool) -> None:
+    """The weights of the evaluation that is kept are copied on the GPU: the host waits for none of them."""
+    network = classifier_networks.CNN(3, 10, 0.3, 8)
+    history = classifier_loop.EvaluationHistory(lambda kept: None, keeps_last)
+    with fake_cuda() as gpu:
+        move_to_cuda(network)
+        history.add_evaluation(2, 0.5, 1.0, network)
+        history.add_evaluation(4, 0.9, 1.0, network)
+    assert history.selected is not None
+    assert history.selected.step == 4
+    assert {weight.device.type for weight in history.selected.weights.values()} == {"cuda"}
+    assert history.selected.weights["network.head.1.weight"] is not network.head[1].weight, "training goes on"
+    assert gpu.waits == {}
+
+
 @pytest.fixture
 def no_limits_cached() -> Iterator[None]:
     """Limits that were put on the fake device are of no use to other tests."""
