@@ -1,11 +1,11 @@
 """Measures the package beside what a user would take instead, and beside the limit; keeps the page of benchmarks.
 
-    python -m tests.benchmarks [--list] [--pairs ingest help] [--slow] [--rounds 5] [--out runs/benchmarks]
+    python -m tests.benchmarks [--list] [--pairs ingest help] [--slow] [--device cpu] [--rounds 5] [--out FOLDER]
 
 The sides of each pair run in turn, round by round, so that what else the machine does meets both. The ratio is the
 median of the rounds' ratios, ours over the peer's. After each benchmark, the results so far are written to
-OUT/benchmarks.json and OUT/benchmarks.svg, and to the table in docs/results/benchmarks.md. A side that fails is said
-to have failed, the others go on, and the command ends with 1.
+FOLDER/benchmarks.json and FOLDER/benchmarks.svg, and to the table in docs/results/benchmarks.md. A side that fails is
+said to have failed, the others go on, and the command ends with 1.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark]
     if benchmarks is None:
         from tests.benchmarks.all_benchmarks import list_benchmarks  # here: a worker process imports this file anew
 
-        benchmarks = list_benchmarks(given.peer_python)
+        benchmarks = list_benchmarks(given.peer_python, given.device)
     if given.list:
         for benchmark in benchmarks:
             for pair in benchmark.pairs:
@@ -78,6 +78,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"), help="folder of the JSON and the plot")
     parser.add_argument("--folder", type=Path, help="keep images and data sets here, for the next time")
     parser.add_argument("--page", type=Path, default=PAGE, help="page with the table")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="of all servers; default: cuda where there is one")
     parser.add_argument("--peer-python", help="interpreter that has AutoGluon or Ludwig")
     return parser
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from tests.benchmarks import (
     classifier_in_ray,
     gan_in_ray,
@@ -17,14 +19,21 @@ from tests.benchmarks import (
 from tests.benchmarks.pairs import Benchmark
 
 
-def list_benchmarks(peer_python: str | None) -> list[Benchmark]:
+def list_benchmarks(peer_python: str | None, device: str | None) -> list[Benchmark]:
     """Return them all.
 
     Args:
         peer_python: interpreter that has AutoGluon or Ludwig.
+        device: cpu or cuda, of the servers; None: cuda where there is one.
     """
-    modules = (start_up, generation, ingest, serving, gan_in_ray, classifier_in_ray, memory, quickstart, sweep)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return [
-        *(benchmark for module in modules for benchmark in module.BENCHMARKS),
+        *(benchmark for module in (start_up, generation, ingest) for benchmark in module.BENCHMARKS),
+        *serving.list_benchmarks(device),
+        *(
+            benchmark
+            for module in (gan_in_ray, classifier_in_ray, memory, quickstart, sweep)
+            for benchmark in module.BENCHMARKS
+        ),
         *other_tools.list_benchmarks(peer_python),
     ]

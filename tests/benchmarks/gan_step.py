@@ -3,16 +3,14 @@
     python -m tests.benchmarks.gan_step [--device cuda] [--batch 128] [--filters 64] [--compile]
 
 Both sides have the tutorial's networks, 64 × 64 RGB, and take their images from a tensor on the device. They run in
-turn; a ratio is of two runs that stood next to each other.
+turn; a ratio is of two runs that stood next to each other. How busy our steps keep the device is measured afterwards,
+in a run of its own, since torch's profiler takes time.
 """
 
 from __future__ import annotations
 
-import argparse
+import functools
 import itertools
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,6 +23,7 @@ from ganaug_ray.config.gan_presets import PRESETS
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.gan import training_loop
+from tests.benchmarks.step_rates import Contest, Mark, build_parser, measure_rate, print_contests
 
 SIZE, LATENT, IMAGES = 64, 100, 1024
 
@@ -35,12 +34,20 @@ def make_images(device: torch.device) -> torch.Tensor:
 
 
 def measure_ours(x_NCHW: torch.Tensor, batch: int, steps: int, place: Place | None = None, **settings: Any) -> float:
-    """Train with our loop for twice ``steps``; return the images a second of the second half.
+    """Return the images a second of our loop; arguments as for ``train_ours``."""
+    return measure_rate(functools.partial(train_ours, x_NCHW, batch, steps, place=place, **settings), batch * steps)
+
+
+def train_ours(
+    x_NCHW: torch.Tensor, batch: int, steps: int, mark: Mark, place: Place | None = None, **settings: Any
+) -> None:
+    """Train with our loop for twice ``steps``; the second half is measured.
 
     Args:
         x_NCHW: the images; each rank takes its share of a batch from them.
         batch: of all ranks together.
-        steps: that are timed.
+        steps: that are measured.
+        mark: called at both ends of them.
         place: of this rank; absent: there is one alone.
         settings: of the GAN.
     """
@@ -49,7 +56,7 @@ def measure_ours(x_NCHW: torch.Tensor, batch: int, steps: int, place: Place | No
     )
     place = place or Place(device=x_NCHW.device)
     rows = np.arange(batch)[place.slice_rows(batch)]
-    y_B, times = torch.zeros(len(rows), dtype=torch.int64, device=place.device), []
+    y_B = torch.zeros(len(rows), dtype=torch.int64, device=place.device)
     parts = x_NCHW.contiguous(memory_format=torch.channels_last).split(len(rows))
     parts = [part for part in parts if len(part) == len(rows)]
 
@@ -57,17 +64,21 @@ def measure_ours(x_NCHW: torch.Tensor, batch: int, steps: int, place: Place | No
         return Batch(parts[step % len(parts)], y_B, rows, batch)
 
     def note(row: dict[str, Any]) -> None:
-        times.append(time.perf_counter())  # the loop has just waited for the device to give it the row
+        mark()  # the loop has just waited for the device to give it the row
 
     hooks = training_loop.Hooks(note, lambda checkpoint: None, lambda step, average, discriminator: None)
     training_loop.train_gan(next_batch, config, training_loop.ImageShape(1, 3, SIZE), 2 * steps, 0, place, None, hooks)
-    return batch * steps / (times[1] - times[0])
 
 
 def measure_tutorial(x_NCHW: torch.Tensor, batch: int, steps: int, filters: int, ddp: bool = False) -> float:
-    """The tutorial's training step, its way of speaking; returns images a second after as many steps to warm up.
+    """Return the tutorial's images a second; arguments as for ``train_tutorial``, and with ``ddp`` of this rank."""
+    return measure_rate(functools.partial(train_tutorial, x_NCHW, batch, steps, filters, ddp=ddp), batch * steps)
 
-    With ``ddp``, the networks are wrapped as PyTorch's DDP tutorial does it, and the figure is of this rank.
+
+def train_tutorial(x_NCHW: torch.Tensor, batch: int, steps: int, filters: int, mark: Mark, ddp: bool = False) -> None:
+    """Train with the tutorial's step, its way of speaking, for twice ``steps``; the second half is measured.
+
+    With ``ddp``, the networks are wrapped as PyTorch's DDP tutorial does it.
     """
     device = x_NCHW.device
     net_g, net_d = _tutorial_networks(filters)
@@ -79,11 +90,9 @@ def measure_tutorial(x_NCHW: torch.Tensor, batch: int, steps: int, filters: int,
     optimizer_d = torch.optim.Adam(net_d.parameters(), lr=2e-4, betas=(0.5, 0.999))
     optimizer_g = torch.optim.Adam(net_g.parameters(), lr=2e-4, betas=(0.5, 0.999))
     parts = [part for part in x_NCHW.split(batch) if len(part) == batch]
-    started = 0.0
     for step in range(2 * steps):
         if step == steps:
-            _wait(device)
-            started = time.perf_counter()
+            mark()  # the step before has ended with its losses
         label = torch.full((batch,), 1.0, device=device)
         net_d.zero_grad()
         err_real = criterion(net_d(parts[step % len(parts)]).view(-1), label)
@@ -99,8 +108,7 @@ def measure_tutorial(x_NCHW: torch.Tensor, batch: int, steps: int, filters: int,
         err_g.backward()
         optimizer_g.step()
         [err.item() for err in (err_real, err_fake, err_g)]  # it keeps its losses in lists, step by step
-    _wait(device)
-    return batch * steps / (time.perf_counter() - started)
+    mark()
 
 
 def _tutorial_networks(filters: int) -> tuple[nn.Module, nn.Module]:
@@ -127,48 +135,26 @@ def _tutorial_weights(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 1.0, 0.02)
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def main() -> None:
     """Print a table: each of ours beside the tutorial's step."""
-    cuda = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda" if cuda else "cpu")
-    parser.add_argument("--batch", type=int, default=128 if cuda else 16)
-    parser.add_argument("--filters", type=int, default=64 if cuda else 16)
-    parser.add_argument("--steps", type=int, default=200 if cuda else 10, help="timed, after as many to warm up")
-    parser.add_argument("--rounds", type=int, default=5 if cuda else 3)
-    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser = build_parser(__doc__, batch=(128, 16), steps=(200, 10))
+    parser.add_argument("--filters", type=int, default=64 if torch.cuda.is_available() else 16)
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     x_NCHW = make_images(torch.device(given.device))
-    compiled = {"compile": True} if given.compile else {}
-    contenders: dict[str, Callable[[], float]] = {
-        f"{preset}, {precision}{', compiled' * given.compile}": lambda preset=preset, precision=precision: measure_ours(
-            x_NCHW, given.batch, given.steps, preset=preset, conditional=False, filters=given.filters,
-            latent=LATENT, precision=precision, **compiled,
+    tutorial = functools.partial(train_tutorial, x_NCHW, given.batch, given.steps, given.filters)
+    settings = {"conditional": False, "filters": given.filters, "latent": LATENT, "compile": given.compile}
+    contests = {}
+    for preset, precision in itertools.product(given.presets, given.precision):
+        ours = functools.partial(
+            train_ours, x_NCHW, given.batch, given.steps, preset=preset, precision=precision, **settings
         )
-        for preset in given.presets
-        for precision in given.precision
-    }  # fmt: skip
-    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-    for _ in range(given.rounds):
-        for name, contender in contenders.items():
-            figures[name].append((measure_tutorial(x_NCHW, given.batch, given.steps, given.filters), contender()))
-    device = torch.cuda.get_device_name() if given.device.startswith("cuda") else f"CPU, {given.threads} threads"
-    print(f"64 × 64 × 3, batch {given.batch}, {given.filters} filters, {given.steps} steps; {device}")
-    print(f"{'images/s, medians':28}{'tutorial':>10}{'ours':>10}   ratio: min median max")
-    for name, rounds in figures.items():
-        theirs, own = (statistics.median(column) for column in zip(*rounds, strict=True))
-        ratios = [b / a for a, b in rounds]
-        spread = " ".join(f"{ratio:5.2f}" for ratio in (min(ratios), statistics.median(ratios), max(ratios)))
-        print(f"{name:28}{theirs:10.0f}{own:10.0f}   {spread}", flush=True)
+        name = f"{preset}, {precision}{', compiled' * given.compile}"
+        contests[name] = Contest(ours, tutorial, given.batch * given.steps)
+    print(f"64 × 64 × 3, {given.filters} filters, ", end="")
+    print_contests(contests, "tutorial", given)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Ours has replicas with threads of their own. The bare server is uvicorn with torch in one process, as many threads in
 all, images decoded in a thread of their own, no batches. Plain Serve is Ray Serve as its documentation writes it:
 FastAPI, one replica, no batches, Serve's own proxy; of our settings it has the priority of its processes alone. Model,
-memory format (channels last), image and client (wrk) are the same for all.
+memory format (channels last), image, client (wrk) and device are the same for all. On a GPU, each of our replicas
+takes an equal share of one, and ours computes in bfloat16, the others in float32 as a loaded model does.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ import asyncio, sys, torch, uvicorn
 from fastapi import FastAPI, Request
 import ganaug_ray
 torch.set_num_threads(int(sys.argv[2]))
-model = ganaug_ray.load(sys.argv[1])
+model = ganaug_ray.load(sys.argv[1], sys.argv[3])
 app = FastAPI()
 
 @app.post("/v1/predict")
@@ -46,7 +47,7 @@ async def predict(request: Request):
     return dict(zip(model.classes, found.tolist()))
 
 print("ready", flush=True)
-uvicorn.run(app, port=int(sys.argv[3]), log_level="error")
+uvicorn.run(app, port=int(sys.argv[4]), log_level="error")
 """
 PLAIN = """
 import sys, threading, ray, torch
@@ -55,19 +56,19 @@ from ray import serve
 import ganaug_ray
 app = FastAPI()
 
-@serve.deployment
+@serve.deployment(ray_actor_options={"num_gpus": int(sys.argv[2] != "cpu")})
 @serve.ingress(app)
 class Plain:
-    def __init__(self, path):
-        self.model = ganaug_ray.load(path)
+    def __init__(self, path, device):
+        self.model = ganaug_ray.load(path, device)
 
     @app.post("/v1/predict")
     async def predict(self, request: Request):
         return self.model.predict([await request.body()])[0].probabilities
 
 ray.init(address="local", include_dashboard=False, log_to_driver=False)
-serve.start(http_options={"port": int(sys.argv[2])})
-serve.run(Plain.bind(sys.argv[1]))
+serve.start(http_options={"port": int(sys.argv[3])})
+serve.run(Plain.bind(*sys.argv[1:3]))
 print("ready", flush=True)
 threading.Event().wait()
 """
@@ -111,13 +112,26 @@ def start_server(name: str, command: list[str], port: int) -> subprocess.Popen[s
 
 @dataclass(frozen=True)
 class Service:
-    """A model and what serves it: so many replicas with so many threads each."""
+    """A model and what serves it: so many replicas with so many threads each, on the CPU or on one GPU (cuda)."""
 
     arch: str = "cnn"
     size: int = 64
     replicas: int = 1
     cpus: int = 1
     with_serve: bool = True
+    device: str = "cpu"
+
+    def list_commands(self, model: Path) -> dict[str, list[str]]:
+        """Return the command of each side, for Python, without the port that comes last."""
+        gpus = 0 if self.device == "cpu" else 1 / self.replicas
+        ours = ["-m", "ganaug_ray", "serve", str(model), "--replicas", str(self.replicas)]
+        commands = {
+            "ganaug serve": [*ours, "--cpus", str(self.cpus), "--gpus", f"{gpus:g}", "--port"],
+            "uvicorn": ["-c", BARE, str(model), str(self.replicas * self.cpus), self.device],
+        }
+        if self.with_serve:
+            commands["plain Serve"] = ["-c", PLAIN, str(model), self.device]
+        return commands
 
     @contextmanager
     def open_sides(self, folder: Path) -> Iterator[Mapping[str, Side]]:
@@ -131,16 +145,9 @@ class Service:
         promote(Folder.from_uri(model), 0, self.size, self.arch)
         image.write_bytes(encode_jpeg(self.size))
         script.write_text(LUA.format(image))
-        ours = ["-m", "ganaug_ray", "serve", str(model), "--replicas", str(self.replicas)]
-        commands = {
-            "ganaug serve": [*ours, "--cpus", str(self.cpus), "--port"],
-            "uvicorn": ["-c", BARE, str(model), str(self.replicas * self.cpus)],
-        }
-        if self.with_serve:
-            commands["plain Serve"] = ["-c", PLAIN, str(model)]
         urls, servers = {}, []
         try:
-            for name, command in commands.items():
+            for name, command in self.list_commands(model).items():
                 port = free_port()
                 urls[name] = f"http://127.0.0.1:{port}/v1/predict"
                 servers.append(start_server(name, command, port))
@@ -167,20 +174,14 @@ def _pair(name: str, words: str, peer: str, least: float | None = None) -> Pair:
     return Pair(name, question, "ganaug serve", peer, "requests/s", least)
 
 
-BENCHMARKS = (
-    Benchmark(
-        (
-            _pair("serve-uvicorn", "base CNN, JPEGs of 64 px", "uvicorn", 2.0),
-            _pair("serve-plain", "base CNN, JPEGs of 64 px", "plain Serve"),
-        ),
-        Service().open_sides,
-    ),
-    *(
-        Benchmark(
-            (_pair(f"serve-resnet-{replicas}", f"ResNet-18, 224 px, {replicas} × {cpus} threads", "uvicorn"),),
-            Service("torchvision:resnet18", 224, replicas, cpus, with_serve=False).open_sides,
-            slow=True,
-        )
-        for replicas, cpus in ((1, 2), (2, 1))
-    ),
-)
+def list_benchmarks(device: str) -> list[Benchmark]:
+    """Return the pairs of servers; all sides run on the device, cpu or cuda."""
+    cnn, resnet = f"base CNN, JPEGs of 64 px, {device}", f"ResNet-18, 224 px, {device}"
+    least = 2.0 if device == "cpu" else 1.5
+    pairs = _pair("serve-uvicorn", cnn, "uvicorn", least), _pair("serve-plain", cnn, "plain Serve")
+    benchmarks = [Benchmark(pairs, Service(device=device).open_sides)]
+    for replicas, cpus in ((1, 2), (2, 1)):
+        pair = _pair(f"serve-resnet-{replicas}", f"{resnet}, {replicas} × {cpus} threads", "uvicorn")
+        service = Service("torchvision:resnet18", 224, replicas, cpus, with_serve=False, device=device)
+        benchmarks.append(Benchmark((pair,), service.open_sides, slow=True))
+    return benchmarks

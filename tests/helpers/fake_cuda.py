@@ -24,9 +24,13 @@ READS = {
     "aten._local_scalar_dense.default",
     "aten.nonzero.default",
     "aten.masked_select.default",
-    "aten.unique2.default",
+    "aten._unique2.default",
+    "aten.unique_dim.default",
 }
 """Operators whose result the host has to know: a value, or how many values there are."""
+
+MASKED = {"aten.index.Tensor", "aten.index_put_.default"}
+"""Operators that count the rows of a mask, if they are given one for an index."""
 
 
 @contextmanager
@@ -111,8 +115,14 @@ def _fit_gradients(given: dict[int, torch.Tensor], expected: Any) -> list[torch.
     return fitting
 
 
+def _has_mask(indices: list[torch.Tensor | None]) -> bool:
+    return any(index is not None and index.dtype == torch.bool for index in indices)
+
+
 class FakeCuda(FakeTensorMode):
     """The mode in which tensors have no content; it counts the operators for which the host would wait for a GPU.
+
+    A mask of rows selects all of them, since nothing is known of its content.
 
     Attributes:
         waits: what was waited for -> how often.
@@ -130,6 +140,10 @@ class FakeCuda(FakeTensorMode):
             return None
         if name in READS and args[0].device.type == "cuda":
             self.waits[name] += 1
+        if name in MASKED and args[0].device.type == "cuda" and _has_mask(args[1]):
+            self.waits[f"{name} by a mask"] += 1
+            if name == "aten.index.Tensor":
+                return args[0].clone()
         result = super().dispatch(func, types, args, kwargs)
         if isinstance(result, torch.Tensor):
             self.dtypes.setdefault(name, set()).add(result.dtype)

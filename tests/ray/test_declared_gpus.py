@@ -6,6 +6,7 @@ What would run on a GPU runs on the CPU: in every process a stand-in answers whi
 from __future__ import annotations
 
 import functools
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -16,20 +17,30 @@ import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from ganaug_ray.augment.arms import locate_teacher
 from ganaug_ray.augment.generate import generate_pool
 from ganaug_ray.classify.batch_inference import predict_images
 from ganaug_ray.classify.image_files import list_parts
 from ganaug_ray.classify.launch import train_classifiers
 from ganaug_ray.classify.train_worker import ClassifierTraining
-from ganaug_ray.config import Job
+from ganaug_ray.config import GanConfig, Job
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.gan.launch import train_gans
+from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.runtime import cluster, executors, preflight, ray_data, side_by_side, worker_group
+from ganaug_ray.runtime.background_worker import open_background_worker
 from ganaug_ray.runtime.hardware import Hardware
-from ganaug_ray.runtime.resources import plan_stage
+from ganaug_ray.runtime.resources import plan_gan_trainings, plan_stage
+from ganaug_ray.search.search_plan import SearchPlan
+from ganaug_ray.search.search_space import Dimension, SearchSpace
+from ganaug_ray.search.trial_log import Ledger
+from ganaug_ray.search.tune_runner import plan_trials, run_trials
 from tests.conftest import PATIENCE
+from tests.ray.one_cluster.test_snapshots import submit_when_started
 
 GPUS = 8
 
@@ -69,12 +80,22 @@ def collect_reserved(notes: Path) -> list[list[str]]:
 
 
 @contextmanager
-def hold_gpus(n: int) -> Iterator[None]:
-    """Reserve GPUs, as other work on a cluster does."""
+def hold_gpus(n: float) -> Iterator[None]:
+    """Reserve GPUs, or a share of one, as other work on a cluster does; 0: none."""
+    if not n:
+        yield
+        return
     group = placement_group([{"GPU": n}])
     assert group.wait(PATIENCE)
     yield
     remove_placement_group(group)
+
+
+@contextmanager
+def leave_gpus(n: int) -> Iterator[Hardware]:
+    """Leave as many GPUs free as a machine has that a stage is planned for."""
+    with hold_gpus(GPUS - n):
+        yield Hardware.of_one_machine(8, n)
 
 
 def wait_for_free_gpus(n: int) -> bool:
@@ -132,30 +153,80 @@ def test_small_trainings_share_gpus(notes: Path, tiny_job: Job, digits: Folder, 
     assert len(reserved[0]) == 1
 
 
-def test_light_stages_use_what_they_reserve(notes: Path, experiment: Run, tmp_path: Path) -> None:
-    """Generation and prediction run on all GPUs of a machine with two, an evaluation on one, each on its own."""
-    two_gpus = Hardware.of_one_machine(4, 2)
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_light_stages_use_what_they_reserve(notes: Path, experiment: Run, tmp_path: Path, gpus: int) -> None:
+    """Generation, prediction and labelling run on all GPUs, evaluations and promotions on one, each on its own."""
     collect_reserved(notes)
-    record = generate_pool({"0": 300, "7": 20}, 5, experiment.gan, Folder.from_uri(tmp_path / "pool"), two_gpus)
-    assert record["images"] == 320
-    reserved = collect_reserved(notes)
-    assert len({gpu for gpus in reserved for gpu in gpus}) == len(reserved) <= 2, "one GPU each, and no two the same"
+    with leave_gpus(gpus) as hardware:
+        record = generate_pool({"0": 300, "7": 20}, 5, experiment.gan, Folder.from_uri(tmp_path / "pool"), hardware)
+        assert record["images"] == 320
+        reserved = collect_reserved(notes)
+        assert_one_each(reserved, gpus)
 
-    model = experiment.locate_model("real+classic", 0)
-    predicted = predict_images(model, list_parts([str(_write_picture(tmp_path))]), two_gpus, lambda share, words: None)
-    assert predicted.table["error"].null_count == 1
+        model = experiment.locate_model("real+classic", 0)
+        pictures = list_parts([str(_write_picture(tmp_path))])
+        predicted = predict_images(model, pictures, hardware, lambda share, words: None)
+        assert predicted.table["error"].null_count == 1
+        reserved += collect_reserved(notes)
+
+        label = ray_data.RayDataDeviceExecutor(plan_stage("label", hardware))
+        assert list(label(lambda device: str, range(8))) == [str(number) for number in range(8)]
+        labelling = collect_reserved(notes)
+        assert_one_each(labelling, gpus)
+        reserved += labelling
+
+        for stage in ("evaluate", "promote", "measure"):
+            planned = plan_stage(stage, hardware)
+            assert executors.call_on_device(_return_device, (), planned) == "cpu", "the stand-in's"
+        reserved += collect_reserved(notes)
+    assert all(len(names) == 1 for names in reserved), "nobody computes without having reserved one"
+    assert len(reserved) >= 6
+
+
+def assert_one_each(reserved: list[list[str]], gpus: int) -> None:
+    """Assert that processes that ran at the same time had a GPU each, and no two the same."""
+    assert len({gpu for names in reserved for gpu in names}) == len(reserved)
+    assert 1 <= len(reserved) <= gpus
+
+
+@pytest.mark.parametrize("gpus", [1, 2, GPUS])
+def test_gan_ends_beside_its_snapshots(notes: Path, experiment: Run, tmp_path: Path, gpus: int) -> None:
+    """A GAN is trained to its end on one GPU, and there is room for the process that measures its snapshots."""
+    config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
+    config = config.model_copy(update={"steps": 4, "snapshot_every": 2, "cas_every": 4, "gpu_share": 0.25})
+    teacher = str(locate_teacher(experiment))
+    training = GanTraining(config, 32, 0, str(experiment.dataset), teacher, str(tmp_path / "gan"), 1.0, {})
+    collect_reserved(notes)
+    with leave_gpus(gpus) as hardware:
+        train_gans([training], hardware)
+        reserved = collect_reserved(notes)
+        planned, beside = plan_gan_trainings(1, 1, hardware, 0.25)
+        assert beside is not None
+        assert planned.gpus + beside.gpus == (1 if gpus == 1 else 1.25)
+        with hold_gpus(planned.gpus), open_background_worker(beside, lambda device: str) as worker:
+            assert submit_when_started(worker, 7).result() == "7"
+    assert GanRecord.find(Folder.from_uri(training.out)) is not None
     reserved += collect_reserved(notes)
+    assert all(len(names) == 1 for names in reserved)
+    assert len(reserved) >= 2
 
-    label = ray_data.RayDataDeviceExecutor(plan_stage("label", two_gpus))
-    assert list(label(lambda device: str, range(8))) == [str(number) for number in range(8)]
-    labelling = collect_reserved(notes)
-    assert len({gpu for gpus in labelling for gpu in gpus}) == len(labelling) <= 2
-    reserved += labelling
 
-    assert executors.call_on_device(_return_device, (), plan_stage("evaluate", two_gpus)) == "cpu", "the stand-in's"
-    reserved += collect_reserved(notes)
-    assert all(len(gpus) == 1 for gpus in reserved), "nobody computes without having reserved one"
-    assert len(reserved) >= 3
+def test_search_trial_ends_on_one_gpu(notes: Path, experiment: Run, tiny_job: Job, tmp_path: Path) -> None:
+    """A trial of a search trains on its share of the one GPU that is free, and ends; more GPUs take more trials."""
+    shutil.copytree(experiment.root.path, tmp_path / "run")
+    gan = tiny_job.gan.model_copy(update={"steps": 4, "log_every": 1, "gpu_share": 0.5})
+    search = tiny_job.search.model_copy(update={"stop_early": False})
+    job = tiny_job.model_copy(update={"gan": gan, "search": search})
+    space = SearchSpace("gan", (Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {}),), "gan.steps", (2, 4))
+    plan = SearchPlan(job, space, str(tmp_path / "run"))
+    needs = [plan_trials(plan, Hardware.of_one_machine(16, gpus)) for gpus in (1, 2, GPUS)]
+    assert [(need.gpus, need.at_once) for need in needs] == [(0.5, 2), (0.5, 4), (0.5, 16)]
+    ledger = Ledger.from_folder(plan.folder.create())
+    collect_reserved(notes)
+    with leave_gpus(1):
+        run_trials(plan, ledger, 1, 1, needs[0], lambda trial: None)
+    assert [trial.status for trial in Ledger.from_folder(plan.folder).ended_trials] == ["finished"]
+    assert [len(names) for names in collect_reserved(notes)] == [1]
 
 
 def _return_device(device: str) -> str:

@@ -1,19 +1,23 @@
-"""The command that measures pairs: turns, statistics, what it writes, and what it does with sides that fail."""
+"""The commands that measure: turns, statistics, what they write, what they do with sides that fail, their devices."""
 
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
+from tests.benchmarks import classifier_step, gan_step, step_rates
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.benchmarks_page import BEGIN, END, update_page
 from tests.benchmarks.pairs import Benchmark, NotInstalled, Pair, Side
 from tests.benchmarks.rounds import Result, measure_benchmark
+from tests.benchmarks.serving import Service
 
 MACHINE = "2 cores of A, no GPU"
 OURS, PEER, BROKEN = "ours", "peer", "broken"
@@ -168,3 +172,28 @@ def test_slow_pairs_run_when_asked_for(page: Path) -> None:
     assert script.turns == [OURS, PEER] * 2
     with pytest.raises(SystemExit, match="unknown"):
         run_command(page, benchmarks, "--pairs", "fats")
+
+
+def test_servers_share_one_device(tmp_path: Path) -> None:
+    """On a GPU all sides load the model there, and our replicas share one GPU; on the CPU ours takes no GPU."""
+    ours, *others = Service(replicas=2, device="cuda").list_commands(tmp_path).values()
+    assert ours[ours.index("--gpus") + 1] == "0.5"
+    assert [command[-1] for command in others] == ["cuda", "cuda"]
+    ours, *others = Service().list_commands(tmp_path).values()
+    assert ours[ours.index("--gpus") + 1] == "0"
+    assert [command[-1] for command in others] == ["cpu", "cpu"]
+
+
+def test_steps_are_measured_on_their_device() -> None:
+    """Both loops and the plain one mark what is measured, and the busy share is one."""
+    cpu = torch.device("cpu")
+    gan = gan_step.make_images(cpu)
+    classifier = classifier_step.make_images(8, cpu)
+    trainings: list[step_rates.Train] = [
+        functools.partial(gan_step.train_ours, gan, 2, 2, preset="dcgan", filters=4),
+        functools.partial(classifier_step.train_ours, classifier, "cnn", 2, 2, precision="fp32"),
+        functools.partial(classifier_step.train_plainly, classifier, "cnn", 2, 2, precision="fp32"),
+    ]
+    for train in trainings:
+        assert step_rates.measure_rate(train, 4) > 0
+    assert 0 < step_rates.measure_busy_share(trainings[0], cpu) <= 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganaug_ray.augment import arm_batches, arms, mixed_batches, strategies
+from ganaug_ray.augment import arm_batches, arms, live_generation, mixed_batches, strategies
 from ganaug_ray.augment.live_generation import MAX_ROUNDS, LiveFeed, LiveScreener, open_live_feed
 from ganaug_ray.augment.screening_rules import Evidence, ScreeningLimits
 from ganaug_ray.classify import train_worker
@@ -121,6 +121,21 @@ def test_rejected_live_images_are_replaced(generator: Generator) -> None:
     assert tally["generated"] == 100 + tally["rejected"]
     assert tally["let_through"] == 0
     assert unscreened.collect_counts() == {"generated": 100, "rejected": 0, "let_through": 0}
+
+
+@pytest.mark.parametrize("dark", [0.2, 0.9, 1.0])
+def test_grouped_rounds_keep_images(generator: Generator, dark: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All later rounds in one batch, as on a GPU, give the images and counts of one round at a time."""
+    examine = bright(generator, dark)
+    one_by_one = feed(generator, examine)
+    batches = [one_by_one(step) for step in range(3)]
+    group_rounds = live_generation._group_rounds
+    monkeypatch.setattr(live_generation, "_group_rounds", lambda device: group_rounds(torch.device("cuda")))
+    grouped = feed(generator, examine)
+    for step, batch in enumerate(batches):
+        torch.testing.assert_close(grouped(step).x_BCHW, batch.x_BCHW, rtol=0, atol=ONE_GREY_LEVEL)
+    assert grouped.collect_counts() == one_by_one.collect_counts()
+    assert (grouped.collect_counts()["let_through"] > 0) == (dark > 0.5)
 
 
 @pytest.mark.parametrize(("no_copy_in", "taken"), [({2, 5}, 5), ({0}, 0), (set(), 0)])

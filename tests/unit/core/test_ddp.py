@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import distributed as dist
 from torch import multiprocessing as mp
+from torch.profiler import ProfilerActivity, profile
 
 from ganaug_ray.augment import mixed_batches, strategies
 from ganaug_ray.augment.arms import locate_teacher
@@ -285,6 +287,47 @@ def test_infinite_gradient_changes_no_rank(digits: Folder, tmp_path: Path, train
     """A gradient that is not finite on one rank, of a loss that is, changes the weights of no rank."""
     on_two_ranks(train, tmp_path, str(digits), str(tmp_path))
     assert len(list(tmp_path.glob("unchanged-*"))) == 2
+
+
+class _Exchanges:
+    """Batches of a feed, which count what the ranks exchange from step 2 to 5: DDP takes a step to settle."""
+
+    def __init__(self, feed: BatchFeed) -> None:
+        self._feed = feed
+        self._profiler = profile(activities=[ProfilerActivity.CPU])
+
+    def __call__(self, step: int) -> Any:
+        if step == 2:
+            self._profiler.start()
+        if step == 5:
+            self._profiler.stop()
+        return self._feed(step)
+
+    def count(self) -> Counter[str]:
+        return Counter(event.name for event in self._profiler.events() if event.name.startswith("c10d::"))
+
+
+def _exchange_gan(place: Place, digits: str, out: str) -> None:
+    batches = _Exchanges(open_real_feed(digits, GAN.batch_size, 1.0, 0, place))
+    config = GAN.model_copy(update={"log_every": 100, "checkpoint_every": 100})
+    training_loop.train_gan(batches, config, training_loop.ImageShape(10, 1, 32), 6, 0, place, None, _hooks([]))
+    assert batches.count() == {"c10d::allreduce_": 2 * 3}, "the gradients of either network, three steps"
+    Path(out, f"counted-{place.rank}").touch()
+
+
+def _exchange_classifier(place: Place, digits: str, out: str) -> None:
+    batches = _Exchanges(open_real_feed(digits, 16, 1.0, 0, place))
+    config = ClassifierConfig(steps=6, batch_size=16, log_every=100, evaluate_every=100)
+    _train(networks.CNN(1, 10, 0.0, 8), batches, config, place, digits)  # small: its gradients fit into one bucket
+    assert batches.count() == {"c10d::allreduce_": 3}, "the gradients, three steps"
+    Path(out, f"counted-{place.rank}").touch()
+
+
+@pytest.mark.parametrize("train", [_exchange_gan, _exchange_classifier])
+def test_steps_exchange_gradients_only(digits: Folder, tmp_path: Path, train: Any) -> None:
+    """Between logged steps the ranks exchange one bucket of gradients a network, and nothing else."""
+    on_two_ranks(train, tmp_path, str(digits), str(tmp_path))
+    assert len(list(tmp_path.glob("counted-*"))) == 2
 
 
 def _is_told_that_it_will_be_taken_away(place: Place, digits: str, out: str) -> None:

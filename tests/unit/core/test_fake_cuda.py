@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,24 @@ import pytest
 import torch
 from torch import nn
 
+from ganaug_ray.augment import screening_rules
+from ganaug_ray.augment.live_generation import LiveFeed, LiveScreener
+from ganaug_ray.augment.mixed_batches import MixedFeed
+from ganaug_ray.augment.screening import Examiner
 from ganaug_ray.classify import networks as classifier_networks
 from ganaug_ray.classify import training_loop as classifier_loop
 from ganaug_ray.config import ClassifierConfig, GanConfig
 from ganaug_ray.config.gan_presets import PRESETS
+from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place, copy_to_device
-from ganaug_ray.data.loading.batch import Batch
+from ganaug_ray.core.records import GeneratorSpec
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
 from ganaug_ray.data.loading.image_store import LabelledImages
 from ganaug_ray.data.loading.resident_loader import ResidentFeed, ResidentImages
-from ganaug_ray.gan import networks, training_loop
+from ganaug_ray.gan import networks, sampler, training_loop
+from ganaug_ray.gan.metrics import features
+from ganaug_ray.gan.metrics.memorization import PIXEL_EXTRACTOR
+from ganaug_ray.gan.metrics.nearest_neighbors import NeighborSpacing
 from tests.helpers.fake_cuda import CUDA, FakeCuda, fake_cuda, move_to_cuda
 
 ROWS = 60
@@ -38,7 +48,7 @@ class EnoughSteps(Exception):
     """Ends a training before its first logged step."""
 
 
-class Images:
+class Images(BatchFeed):
     """Sixty images of 16 pixels in ten classes, kept on the fake device."""
 
     def __init__(self, steps: int) -> None:
@@ -52,6 +62,9 @@ class Images:
     def move_to_cuda(self) -> None:
         self.rows.images_NHWC = torch.empty_like(self.rows.images_NHWC, device=CUDA)
         self.rows.labels_N = torch.empty_like(self.rows.labels_N, device=CUDA)
+
+    def count_rows(self, step: int) -> int:
+        return BATCH
 
     def __call__(self, step: int) -> Batch:
         if step == self._steps:
@@ -77,12 +90,12 @@ class OneLayer(nn.Module):
         return values.flatten() if values.shape[1] == 1 else values.view(len(y_B), 3, 16, 16)
 
 
-@pytest.mark.parametrize(("preset", "steps"), [("dcgan", STEPS), ("scarce", 10)])
-def test_gan_steps_never_wait(monkeypatch: pytest.MonkeyPatch, preset: Any, steps: int) -> None:
+@pytest.mark.parametrize("preset", PRESETS)
+def test_gan_steps_never_wait(monkeypatch: pytest.MonkeyPatch, preset: Any) -> None:
     """In the steps of the GAN's loop between two that are logged, the host never waits for the GPU."""
     never = dict.fromkeys(("steps", "log_every", "checkpoint_every", "snapshot_every"), NEVER)
     config = GanConfig(preset=preset, batch_size=BATCH, latent=8, **never)
-    images = Images(steps)
+    images = Images(STEPS)
     pair = OneLayer(8, 3 * 16 * 16), OneLayer(3 * 16 * 16, 1)
     monkeypatch.setattr(training_loop, "build_networks", lambda *args: pair)
     hooks = training_loop.Hooks(pytest.fail, pytest.fail, pytest.fail)
@@ -92,7 +105,7 @@ def test_gan_steps_never_wait(monkeypatch: pytest.MonkeyPatch, preset: Any, step
             move_to_cuda(network)
         with pytest.raises(EnoughSteps):
             training_loop.train_gan(images, config, training_loop.ImageShape(10, 3, 16), NEVER, 0, PLACE, None, hooks)
-    assert images.begun == steps
+    assert images.begun == STEPS
     assert gpu.waits == {}
 
 
@@ -110,8 +123,75 @@ def test_classifier_steps_never_wait() -> None:
     assert gpu.waits == {}
 
 
+@pytest.mark.parametrize("keeps_last", [True, False])
+def test_kept_evaluation_stays_on_device(keeps_last: bool) -> None:
+    """The weights of the evaluation that is kept are copied on the GPU: the host waits for none of them."""
+    network = classifier_networks.CNN(3, 10, 0.3, 8)
+    history = classifier_loop.EvaluationHistory(lambda kept: None, keeps_last)
+    with fake_cuda() as gpu:
+        move_to_cuda(network)
+        history.add_evaluation(2, 0.5, 1.0, network)
+        history.add_evaluation(4, 0.9, 1.0, network)
+    assert history.selected is not None
+    assert history.selected.step == 4
+    assert {weight.device.type for weight in history.selected.weights.values()} == {"cuda"}
+    assert history.selected.weights["network.head.1.weight"] is not network.head[1].weight, "training goes on"
+    assert gpu.waits == {}
+
+
+@pytest.fixture
+def no_limits_cached() -> Iterator[None]:
+    """Limits that were put on the fake device are of no use to other tests."""
+    yield
+    screening_rules._put_on_device.cache_clear()
+
+
+def build_generator() -> sampler.Generator:
+    """A generator of ten classes with random weights, still on the CPU."""
+    spec = GeneratorSpec(
+        hash="", classes=list("abcdefghij"), channels=3, size=16, latent=8, filters=4, conditional=True
+    )
+    return sampler.Generator(spec, checkpoint.pack_states({"generator": networks.Generator(8, 10, 3, 16, 4)}))
+
+
+class FakeExaminer(Examiner):
+    """An examiner on the fake device, with networks and training images that know nothing."""
+
+    def __init__(self, teacher: classifier_networks.Network) -> None:
+        self._teacher = SimpleNamespace(device=CUDA, network=teacher.eval())
+        self._size = 16
+        real_NCHW = torch.empty(ROWS, 3, 16, 16, device=CUDA)
+        self._spaces = [features.build_teacher_extractor(teacher, real_NCHW), PIXEL_EXTRACTOR]
+        self._yardsticks = []
+        for space in self._spaces:
+            yardstick = NeighborSpacing(space(real_NCHW), torch.zeros(ROWS, dtype=torch.int64, device=CUDA))
+            yardstick.__dict__["spacing_N"] = torch.empty(ROWS, device=CUDA)  # computed once, before the first step
+            self._yardsticks.append(yardstick)
+        self._discriminator = lambda x_BCHW, y_B: x_BCHW.mean((1, 2, 3))
+
+
+@pytest.mark.parametrize(("is_screened", "waits"), [(True, {"aten.index.Tensor by a mask": STEPS}), (False, {})])
+def test_live_images_wait_once_a_step(is_screened: bool, waits: dict[str, int], no_limits_cached: None) -> None:
+    """The host waits once a step for how many live images were rejected, and for unscreened ones never."""
+    limits = screening_rules.ScreeningLimits(0.5, 0.5, (0.0,) * 10, (1.0,) * 10, (True,) * 10, (True,) * 10)
+    images = Images(STEPS)
+    teacher, generator = classifier_networks.CNN(3, 10, 0.3, 8), build_generator()
+    with fake_cuda() as gpu:
+        images.move_to_cuda()
+        move_to_cuda(teacher)
+        move_to_cuda(generator.network)
+        screener = LiveScreener(FakeExaminer(teacher), limits) if is_screened else None
+        pool = dict.fromkeys(generator.classes, 6)
+        mixed = MixedFeed(images, LiveFeed(generator, pool, screener, lambda step: BATCH * step, PLACE, 0))
+        mixed(0)  # the first one puts the limits on the device
+        gpu.waits.clear()
+        for step in range(STEPS):
+            assert len(mixed(step).y_B) == 2 * BATCH
+    assert gpu.waits == waits
+
+
 def test_waits_are_noticed(gpu: FakeCuda) -> None:
-    """Copies from unpinned memory and to the host are waits; those from pinned memory are none."""
+    """Copies from unpinned memory and to the host, values and counts are waits; copies from pinned memory are none."""
     copy_to_device(torch.zeros(3), CUDA)
     assert gpu.waits == {}
     on_gpu = torch.zeros(3).to(CUDA)
@@ -119,11 +199,19 @@ def test_waits_are_noticed(gpu: FakeCuda) -> None:
     torch.empty(3).copy_(on_gpu)
     with pytest.raises(Exception, match="_local_scalar_dense"):
         on_gpu.sum().item()
+    with pytest.raises(Exception, match="nonzero"):
+        on_gpu.nonzero()
+    with pytest.raises(Exception, match="unique"):
+        on_gpu.unique()
+    assert on_gpu[on_gpu > 0].shape == on_gpu.shape
     assert gpu.waits == {
         "aten._to_copy.default from unpinned memory": 1,
         "aten._to_copy.default to the host": 1,
         "aten.copy_.default to the host": 1,
         "aten._local_scalar_dense.default": 1,
+        "aten.nonzero.default": 1,
+        "aten._unique2.default": 1,
+        "aten.index.Tensor by a mask": 1,
     }
 
 

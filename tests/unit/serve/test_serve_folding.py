@@ -15,9 +15,12 @@ from torch import nn
 
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.model_registry import resolve_model
+from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import fuse_batch_norm
 from ganaug_ray.serve.fuse_batch_norm import fuse_classifier
+from ganaug_ray.serve.live_model import ModelVersion
+from tests.helpers.fake_cuda import fake_cuda, move_to_cuda
 from tests.helpers.serving import promote
 
 
@@ -48,6 +51,34 @@ def test_fused_model_answers_like_original(tmp_path: Path, arch: str, size: int)
     assert np.abs(found.predict_probabilities(images) - before).max() < 1e-5
     assert len(norms(original)) == layers, "heat maps need them"
     assert np.array_equal(original.predict_probabilities(images), before)
+
+
+class OnDevice:
+    """A classifier whose images have no content."""
+
+    def __init__(self, fused: Classifier, device: torch.device) -> None:
+        self.device = device
+        self._network = fused.network
+
+    def predict_probabilities(self, images_NHWC: np.ndarray) -> torch.Tensor:
+        return self._network(torch.empty(len(images_NHWC), 3, 32, 32, device=self.device))
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cuda", torch.bfloat16), ("cpu", torch.float32)])
+def test_fused_layers_run_in_bf16_on_gpus(tmp_path: Path, device: str, dtype: torch.dtype) -> None:
+    """On a GPU the convolutions of the folded network run in bfloat16, on the CPU in float32; weights stay float32."""
+    original = classifier(tmp_path, "cnn", 32)
+    fused = fuse_classifier(original)
+    assert norms(fused) == []
+    with fake_cuda() as mode:
+        if device == "cuda":
+            move_to_cuda(fused.network)
+        fast: Any = OnDevice(fused, torch.device(device))
+        record = ModelRecord.read(resolve_model(Folder.from_uri(tmp_path / "pets")))
+        version = ModelVersion("pets", "1", record, fast, {}, fast)
+        version.predict_probabilities(np.zeros((2, 32, 32, 3), np.uint8))
+    assert mode.dtypes["aten.convolution.default"] == {dtype}
+    assert {weight.dtype for weight in fused.network.parameters()} == {torch.float32}
 
 
 def test_unfusable_model_is_served_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
