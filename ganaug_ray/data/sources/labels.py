@@ -1,16 +1,11 @@
 """Finds the label of each file of a source: by its folders, by its name, or in a table."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import yaml
-
 from ganaug_ray.config import ColumnsConfig, LabelFrom
-from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS
 from ganaug_ray.data.sources.label_text import make_path_class
@@ -26,10 +21,10 @@ from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_side
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.split_folders import SplitFolders
 from ganaug_ray.data.sources.table_labels import TableLabels
+from ganaug_ray.data.sources.unread_tables import describe_unread_tables, suggest_table
 from ganaug_ray.errors import UserError
 
 FindLabel = Callable[[str], Label]
-TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES)
 
 
 class FileLabels:
@@ -88,7 +83,7 @@ class FileLabels:
         unlabelled = [path for path in images if metadata.find_label(path) is None]
         splits = SplitFolders(unlabelled)
         written = [splits.rewrite(path) for path in unlabelled]
-        cause = (_suggest_table(folder, paths) if folder else "") or _explain_class_files(paths)
+        cause = (suggest_table(folder, paths) if folder else "") or _explain_class_files(paths)
         folder_labels = FolderLabels(written, cause)
         if levels := folder_labels.find_other_level():
             raise UserError(f"data.source {source}: {levels}")
@@ -97,14 +92,17 @@ class FileLabels:
         self.remarks += folder_labels.describe_bare_tests()
         masks = find_masks(unlabelled)
         self.remarks += describe_masks(masks)
-        self.remarks += _describe_copied_classes(
-            unlabelled, lambda path: folder_labels.find_label(splits.rewrite(path))
-        )
+
+        def find_by_folder(path: str) -> Label:
+            return folder_labels.find_label(splits.rewrite(path))
+
+        self.remarks += _describe_copied_classes(unlabelled, find_by_folder)
+        if folder:
+            self.remarks += describe_unread_tables(folder, paths, unlabelled, columns, find_by_folder)
         mask_labels = label_masks(masks)
 
         def find(path: str) -> Label:
-            label = metadata.find_label(path) or mask_labels.get(path)
-            return label or folder_labels.find_label(splits.rewrite(path))
+            return metadata.find_label(path) or mask_labels.get(path) or find_by_folder(path)
 
         return find
 
@@ -142,21 +140,6 @@ def _list_asides(images: Sequence[str], masks: Mapping[str, str]) -> dict[str, L
     folder_labels = FolderLabels(images)
     in_folders = {path: label for path in images if (label := folder_labels.find_sidecar(path)) is not None}
     return in_folders | label_masks(find_masks_in_folders(images) | {**masks})
-
-
-def _suggest_table(folder: str, paths: Sequence[str]) -> str:
-    """Say how a table that lies in a folder of images is used as that of their labels; empty if there is no such."""
-    tables = [path for path in paths if "/" not in path and path.lower().endswith(TABLE_SUFFIXES)]
-    table = "metadata.csv" if "metadata.csv" in tables else "".join(tables[:1])
-    if not table or (len(tables) > 1 and table != "metadata.csv"):
-        return ""
-    setting = yaml.safe_dump(
-        {"csv": str(Folder.from_uri(folder.rstrip("/")) / table)},
-        default_flow_style=True,
-        allow_unicode=True,
-        width=math.inf,
-    )
-    return f"; if {table} lists the classes, set data.label_from: {setting.strip()}"
 
 
 def _explain_class_files(paths: Sequence[str]) -> str:

@@ -209,3 +209,55 @@ def test_spellings_get_one_name(tmp_path: Path) -> None:
     found = survey(root)
     assert_all_kept(found, 48)
     assert not [remark for remark in found.remarks if "almost the same" in remark]
+
+
+UNREAD_TABLES = {
+    "folders are parts of the set": ("part_{place}/{number}{label}.png", {"cat": "cat", "dog": "dog"}),
+    "folders are other classes": ("{label}/{number}.png", {"cat": "dog", "dog": "cat"}),
+    "folders are coarser": ("{label}/{number}.png", {"cat": "lynx", "dog": "dog"}),
+}
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "more/labels.tsv", "labels.jsonl", "metadata.csv"])
+@pytest.mark.parametrize("case", UNREAD_TABLES)
+def test_unread_table_of_other_classes_is_read(case: str, name: str, tmp_path: Path) -> None:
+    """A table that has other classes for images in folders is named, and read once its setting is given."""
+    form, classes = UNREAD_TABLES[case]
+    below = Path(name).parent
+    rows = [
+        (form.format(place="ab"[number % 2], number=number, label=label), classes[label])
+        for label in CLASSES
+        for number in range(16)
+    ]
+    lay_out(tmp_path / below, *(path for path, _ in rows))
+    mark = "\t" if name.endswith(".tsv") else ","
+    lines = [mark.join(row) for row in (("image", "label"), *rows)]
+    if name.endswith(".jsonl"):
+        lines = [json.dumps({"image": path, "label": label}) for path, label in rows]
+    (tmp_path / name).write_text("\n".join(lines))
+    remark = find_remark(survey(tmp_path), f"{name} lists 32 of the images")
+    advised = re.search(r"set data\.label_from: (\{.*\})", remark)
+    assert advised, remark
+    found = survey(tmp_path, label_from=parse_yaml(advised[1], "the advice"))
+    assert found.classes == sorted({*classes.values()})
+    assert len(found.usable) == 32
+    labels = {row["path"]: row["label"] for row in found.usable.to_pylist()}
+    assert labels == {(below / path).as_posix(): label for path, label in rows}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "image,label\ncat/0.png,cat\ndog/0.png,dog\n",
+        "image,label\ncat/0.png,0\ndog/0.png,1\n",
+        "image,caption\ncat/0.png,dog\n",
+        "image,label\ncow/0.png,dog\n",
+        "epoch,loss\n1,0.5\n",
+        '"',
+    ],
+)
+def test_table_of_the_same_classes_is_not_named(rows: str, tmp_path: Path) -> None:
+    """A table with the classes of the folders, by any name, or without labels of these images, needs no remark."""
+    lay_out(tmp_path, *PATHS)
+    (tmp_path / "labels.csv").write_text(rows)
+    assert not any("labels.csv" in remark for remark in survey(tmp_path).remarks)

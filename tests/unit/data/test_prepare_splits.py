@@ -211,6 +211,27 @@ def test_unsure_splits_in_names_of_folders_are_said(tmp_path: Path) -> None:
     assert "have splits in their names and are not taken for these" in found[1]
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images_train", "images_test"),
+        ("train_images", "test_imgs", "val_images"),
+        ("pets-train", "pets-test"),
+        ("train", "testPics"),
+    ],
+)
+def test_folders_of_splits_are_no_classes(names: tuple[str, ...], tmp_path: Path) -> None:
+    """Folders of images that only splits in their names tell apart are refused as classes; a table of labels helps."""
+    paths = [f"{name}/{number}{place}.png" for place, name in enumerate(names) for number in range(8)]
+    lay_out(tmp_path, *paths)
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["image,label", *(f"{path},{number % 2}" for number, path in enumerate(paths))]))
+    with pytest.raises(UserError, match=r"which names a split, not a class; if labels\.csv lists the classes, set"):
+        find_splits(tmp_path)
+    config = DataConfig.model_validate({"source": [str(tmp_path)], "label_from": {"csv": str(table)}})
+    assert survey_without_storing(config).classes == ["0", "1"]
+
+
 def test_holdout_is_renamed_to_test(tmp_path: Path) -> None:
     """A folder called holdout beside train is named wherever there is no test, and renaming it works."""
     names = [f"{split}/{name}/{n}.png" for split in ("train", "holdout") for name in ("cat", "dog") for n in range(8)]
