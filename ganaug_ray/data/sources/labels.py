@@ -17,6 +17,7 @@ from ganaug_ray.data.sources.masks import (
     label_masks,
 )
 from ganaug_ray.data.sources.metadata_labels import METADATA_NAMES, MetadataLabels
+from ganaug_ray.data.sources.name_classes import describe_name_classes
 from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.split_folders import SplitFolders
@@ -97,6 +98,8 @@ class FileLabels:
             return folder_labels.find_label(splits.rewrite(path))
 
         self.remarks += _describe_copied_classes(unlabelled, find_by_folder)
+        if len({find_by_folder(path).name for path in unlabelled} - {None}) < 2:
+            self.remarks += describe_name_classes(unlabelled)
         if folder:
             self.remarks += describe_unread_tables(folder, paths, unlabelled, columns, find_by_folder)
         mask_labels = label_masks(masks)

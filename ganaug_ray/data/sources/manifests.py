@@ -34,6 +34,7 @@ from ganaug_ray.data.sources.table_remarks import (
     describe_addresses,
     describe_listed_masks,
     describe_moved_images,
+    describe_other_suffixes,
     describe_repeated_images,
 )
 from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
@@ -140,10 +141,12 @@ class LocatedFiles:
 
     Attributes:
         files: path -> the files that it fits equally well, maybe none; without the paths that hold as they are.
+        other_suffixes: path that fits none -> a file that is called so but for its suffix.
         remarks: what is to be known of them, a sentence each.
     """
 
     files: dict[str, Sequence[str]] = field(default_factory=dict)
+    other_suffixes: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -178,7 +181,10 @@ def locate_files(source: str, folder: Folder, table: str, paths: Set[str]) -> Lo
     if named:
         as_written = {path: files for path, files in located.items() if path not in index.decoded | index.numbers}
         remarks += _describe_other_files(table, as_written)
-    return LocatedFiles(located, remarks)
+    nowhere = (path for path, files in located.items() if not files)
+    other_suffixes = {path: file for path in nowhere if (file := index.find_other_suffix(path))}
+    remarks += describe_other_suffixes(other_suffixes, table)
+    return LocatedFiles(located, other_suffixes, remarks)
 
 
 def list_image_names(source: str, folder: Folder) -> list[str]:

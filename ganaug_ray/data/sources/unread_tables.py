@@ -92,12 +92,15 @@ def _is_renaming(pairs: dict[str, tuple[str, str]]) -> bool:
     return is_one_to_one and folder_classes.isdisjoint(table_classes)
 
 
+def write_label_setting(**keys: str) -> str:
+    """Return the setting of these keys of data.label_from, to be copied into a job.
+
+    >>> write_label_setting(csv="labels.csv")
+    'data.label_from: {csv: labels.csv}'
+    """
+    text = yaml.safe_dump(keys, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return f"data.label_from: {text.strip()}"
+
+
 def _write_setting(folder: str, table: str) -> str:
-    """Return the setting that reads the labels of images in a folder from a table in it."""
-    setting = yaml.safe_dump(
-        {"csv": str(Folder.from_uri(folder.rstrip("/")) / table)},
-        default_flow_style=True,
-        allow_unicode=True,
-        width=math.inf,
-    )
-    return f"data.label_from: {setting.strip()}"
+    return write_label_setting(csv=str(Folder.from_uri(folder.rstrip("/")) / table))
