@@ -141,12 +141,10 @@ class LocatedFiles:
 
     Attributes:
         files: path -> the files that it fits equally well, maybe none; without the paths that hold as they are.
-        other_suffixes: path that fits none -> a file that is called so but for its suffix.
         remarks: what is to be known of them, a sentence each.
     """
 
     files: dict[str, Sequence[str]] = field(default_factory=dict)
-    other_suffixes: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -182,9 +180,8 @@ def locate_files(source: str, folder: Folder, table: str, paths: Set[str]) -> Lo
         as_written = {path: files for path, files in located.items() if path not in index.decoded | index.numbers}
         remarks += _describe_other_files(table, as_written)
     nowhere = (path for path, files in located.items() if not files)
-    other_suffixes = {path: file for path in nowhere if (file := index.find_other_suffix(path))}
-    remarks += describe_other_suffixes(other_suffixes, table)
-    return LocatedFiles(located, other_suffixes, remarks)
+    remarks += describe_other_suffixes(index.find_other_suffixes(nowhere), table)
+    return LocatedFiles(located, remarks)
 
 
 def list_image_names(source: str, folder: Folder) -> list[str]:

@@ -67,13 +67,17 @@ class PathIndex:
                 self.decoded[path] = files[0]
         return files
 
-    def find_other_suffix(self, path: str) -> str | None:
-        """Return a file that is called as an image that a table names, but for their suffixes; None if there is none.
+    def find_other_suffixes(self, paths: Iterable[str]) -> dict[str, str]:
+        """Return path -> a file that is called as an image that a table names, but for their suffixes, if there is one.
 
-        >>> PathIndex(["cat/1.jpg"]).find_other_suffix("cat/1.jpeg"), PathIndex(["1.jpg"]).find_other_suffix("2.jpg")
-        ('cat/1.jpg', None)
+        >>> PathIndex(["cat/1.jpg"]).find_other_suffixes(["cat/1.jpeg", "cat/2.jpeg"])
+        {'cat/1.jpeg': 'cat/1.jpg'}
         """
-        return next(iter(self._find_as_written(drop_suffix(path))), None) if is_image_name(path) else None
+        others = {}
+        for path in filter(is_image_name, paths):
+            if files := self._find_as_written(drop_suffix(path)):
+                others[path] = files[0]
+        return others
 
     def describe_numbers(self, table: str) -> list[str]:
         """Say which names of a table were found only as numbers, which a program wrote in another way."""

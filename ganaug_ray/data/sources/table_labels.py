@@ -96,8 +96,7 @@ class TableLabels:
                 f"{len(unmatched)} of {format_count(len(rows), 'row')} of {self._name} {verb} no image, such as "
                 f"{unmatched[0].image} in line {unmatched[0].line}{_advise_column(unmatched, content)}"
             )
-        other_suffixes = {row.image: file for row in unmatched if (file := index.find_other_suffix(row.image))}
-        self.remarks += describe_other_suffixes(other_suffixes, self._name)
+        self.remarks += describe_other_suffixes(index.find_other_suffixes(row.image for row in unmatched), self._name)
         splits_by_file = {
             below + file: (find_split(below + file), _choose_split(rows)) for file, rows in self._sure_rows.items()
         }
