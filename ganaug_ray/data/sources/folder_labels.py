@@ -57,8 +57,8 @@ class FolderLabels:
     def describe_spellings(self) -> list[str]:
         """Say which classes are spelled in another way in each split, and are taken for one."""
         return [
-            f"{other} and {name}, which lie in different splits, are taken for one class, {name}; rename one of the "
-            "folders if they are two"
+            f"{other} and {name}, which lie in different splits, are taken for one class, {name}; if they are two, "
+            "rename one of the folders, and set data.split: {given: false}"
             for other, name in sorted(self._spellings.items())
         ]
 

@@ -211,6 +211,61 @@ def test_spellings_get_one_name(tmp_path: Path) -> None:
     assert not [remark for remark in found.remarks if "almost the same" in remark]
 
 
+@pytest.mark.parametrize("link", ["wolf", "cat/wolf"])
+def test_link_gives_way_to_a_folder(link: str, tmp_path: Path) -> None:
+    """Images of a link to another class are in its place once they are moved there: a class, or a part of one."""
+    root = lay_out(tmp_path / "in", *PATHS, *(f"dog/{number}.png" for number in range(16, 40)))
+    (root / link).symlink_to(root / "dog", target_is_directory=True)
+    remark = find_remark(survey(root), f"{link} is a link to dog, so its images are used once")
+    assert f"if some of them belong to {link}, put a folder in the place of the link, and move them into it" in remark
+    (root / link).unlink()
+    (root / link).mkdir()
+    for number in range(16, 40):
+        (root / "dog" / f"{number}.png").rename(root / link / f"{number}.png")
+    found = survey(root)
+    label = "wolf" if link == "wolf" else "cat"
+    assert (len(found.usable), len(found.rejected)) == (56, 0)
+    assert [row["label"] for row in found.usable.to_pylist() if row["path"].startswith(link)] == [label] * 24
+
+
+def test_spellings_of_two_classes_are_told_apart(tmp_path: Path) -> None:
+    """Two classes of one spelling in different splits are two once a folder has another name and splits are anew."""
+    paths = [f"{split}/dog/{number}.png" for split in ("train", "test") for number in range(16)]
+    paths += [f"{folder}/{number}.png" for folder in ("train/Cat", "test/cat") for number in range(16)]
+    root = lay_out(tmp_path / "in", *paths)
+    remark = find_remark(survey(root), "are taken for one class, Cat")
+    advised = re.search(r"rename one of the folders, and set data\.split: (\{.*\})", remark)
+    assert advised, remark
+    (root / "test" / "cat").rename(root / "test" / "lynx")
+    found = survey(root, split=parse_yaml(advised[1], "the advice"))
+    assert (found.classes, len(found.usable)) == (["Cat", "dog", "lynx"], 64)
+
+
+def test_images_called_as_masks_are_renamed(tmp_path: Path) -> None:
+    """Images that are taken for masks by their names are used once they have others."""
+    masks = [f"{label}/{number}_mask.png" for label in CLASSES for number in range(16)]
+    root = lay_out(tmp_path / "in", *PATHS, *masks)
+    remark = find_remark(survey(root), "32 files are named like masks")
+    assert "give them names that are not the name of another image with a word added" in remark
+    for mask in masks:
+        (root / mask).rename(root / mask.replace("_mask", "b"))
+    found = survey(root)
+    assert_all_kept(found, 64)
+    assert not found.remarks
+
+
+def test_table_of_labels_is_moved_out(tmp_path: Path) -> None:
+    """Labels are the names of folders once the table in the folder has moved out of it."""
+    root = lay_out(tmp_path / "in", *PATHS)
+    rows = [f"{path},{'young' if 'cat' in path else 'old'}" for path in PATHS]
+    (root / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    found = survey(root)
+    assert found.classes == ["old", "young"]
+    assert "to have the folders' names as labels, move such tables out" in find_remark(found, "Hugging Face's image")
+    (root / "metadata.csv").rename(tmp_path / "metadata.csv")
+    assert_all_kept(survey(root))
+
+
 UNREAD_TABLES = {
     "folders are parts of the set": ("part_{place}/{number}{label}.png", {"cat": "cat", "dog": "dog"}),
     "folders are other classes": ("{label}/{number}.png", {"cat": "dog", "dog": "cat"}),
