@@ -11,7 +11,9 @@ from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS
 from ganaug_ray.data.sources.label_text import make_path_class
 from ganaug_ray.data.sources.masks import (
     SIDECAR_FOLDERS,
+    describe_mask_sets,
     describe_masks,
+    find_mask_sets,
     find_masks,
     find_masks_in_folders,
     label_masks,
@@ -98,6 +100,7 @@ class FileLabels:
             return folder_labels.find_label(splits.rewrite(path))
 
         self.remarks += _describe_copied_classes(unlabelled, find_by_folder)
+        self.remarks += _describe_mask_sets([path for path in unlabelled if path not in masks], find_by_folder)
         if len({find_by_folder(path).name for path in unlabelled} - {None}) < 2:
             self.remarks += describe_name_classes(unlabelled)
         if folder:
@@ -117,6 +120,7 @@ class FileLabels:
                 masks[mask] = image
         asides = _list_asides(images, masks)
         self.remarks += describe_masks(asides)
+        self.remarks += _describe_mask_sets([path for path in images if path not in asides], find)
         return lambda path: asides.get(path) or find(path)
 
 
@@ -136,6 +140,14 @@ def _describe_copied_classes(images: Sequence[str], find: FindLabel) -> list[str
             f"{twins[copy]}; if they are masks or copies of these, move the folder out"
         )
     return sentences
+
+
+def _describe_mask_sets(images: Sequence[str], find: FindLabel) -> list[str]:
+    """Say which images are named like masks of others of their class, where nothing else is called as these."""
+    masks = find_mask_sets(images)
+    return describe_mask_sets(
+        {mask: image for mask, image in masks.items() if find(mask).name and find(mask).name == find(image).name}
+    )
 
 
 def _list_asides(images: Sequence[str], masks: Mapping[str, str]) -> dict[str, Label]:

@@ -254,6 +254,32 @@ def test_images_called_as_masks_are_renamed(tmp_path: Path) -> None:
     assert not found.remarks
 
 
+@pytest.mark.parametrize("way", ["folders", "names"])
+def test_masks_in_sets_of_images_are_moved_out(way: str, tmp_path: Path) -> None:
+    """Masks beside several kinds of an image are named, and no image of a class once they have moved out."""
+    form = "{}/{}_{}.png" if way == "folders" else "{}-{}_{}.png"
+    names = [(label, number, kind) for label in CLASSES for number in range(12) for kind in ("rgb", "depth", "mask")]
+    root = lay_out(tmp_path / "in", *(form.format(*name) for name in names), "readme.png")
+    settings = {} if way == "folders" else {"label_from": {"regex": "^(?P<label>cat|dog)"}}
+    remark = find_remark(survey(root, **settings), "named like masks")
+    beside = f"such as {form.format('cat', 0, 'mask')} beside {form.format('cat', 0, 'depth')}; move them out"
+    assert remark.startswith("24 files are used as images and named like masks")
+    assert beside in remark
+    for name in names:
+        if name[2] == "mask":
+            (root / form.format(*name)).unlink()
+    found = survey(root, **settings)
+    assert len(found.usable) == 48
+    assert not any("masks" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize("form", ["{0}_face/{1}_mask.png", "{0}/{1}_mask.png", "{0}/{1}_{0}_gt.png"])
+def test_words_for_masks_without_images_are_names(form: str, tmp_path: Path) -> None:
+    """Images that are all called by a word for masks, with nothing beside them, are said nothing of."""
+    root = lay_out(tmp_path / "in", *(form.format(label, number) for label in CLASSES for number in range(16)))
+    assert not any("masks" in remark for remark in survey(root).remarks)
+
+
 def test_table_of_labels_is_moved_out(tmp_path: Path) -> None:
     """Labels are the names of folders once the table in the folder has moved out of it."""
     root = lay_out(tmp_path / "in", *PATHS)
