@@ -24,7 +24,7 @@ from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_side
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.split_folders import SplitFolders
 from ganaug_ray.data.sources.table_labels import TableLabels
-from ganaug_ray.data.sources.unread_tables import describe_unread_tables, suggest_table
+from ganaug_ray.data.sources.unread_tables import TABLE_SUFFIXES, describe_unread_tables, suggest_table
 from ganaug_ray.errors import UserError
 
 FindLabel = Callable[[str], Label]
@@ -101,7 +101,8 @@ class FileLabels:
 
         self.remarks += _describe_copied_classes(unlabelled, find_by_folder)
         self.remarks += _describe_mask_sets([path for path in unlabelled if path not in masks], find_by_folder)
-        if len({find_by_folder(path).name for path in unlabelled} - {None}) < 2:
+        has_table = any(path.lower().endswith(TABLE_SUFFIXES) for path in paths)
+        if not has_table and len({find_by_folder(path).name for path in unlabelled} - {None}) < 2:
             self.remarks += describe_name_classes(unlabelled)
         if folder:
             self.remarks += describe_unread_tables(folder, paths, unlabelled, columns, find_by_folder)

@@ -359,7 +359,10 @@ def test_classes_in_names_are_taken(form: str, tmp_path: Path) -> None:
 
 
 def test_names_without_classes_advise_nothing(tmp_path: Path) -> None:
-    """Names that differ in each image, and those of one camera, are not taken for classes."""
+    """Names that differ in each image, and those of one camera, are not taken for classes; a table goes first."""
+    root = lay_out(tmp_path / "table", *(f"{name}{number}.png" for name in ("cat", "dog") for number in range(16)))
+    (root / "t.csv").write_text("image,label\ncat1.png,young\n")
+    assert "regex" not in refuse(root)
     letters = [f"{chr(97 + number)}x1.png" for number in range(16)]
     assert "regex" not in refuse(lay_out(tmp_path / "letters", *letters))
     assert "regex" not in refuse(lay_out(tmp_path / "camera", *(f"IMG_{number}.png" for number in range(16))))
