@@ -1,4 +1,4 @@
-"""Parses the YAML of jobs: 1e-4 is a number, a key given twice is a mistake, and names of classes are text."""
+"""Parses the YAML of jobs: 1e-4 is a number, a key given twice is a mistake, and names stay the text as written."""
 
 import re
 from typing import Any
@@ -7,7 +7,15 @@ import yaml
 
 from ganaug_ray.errors import UserError
 
-CLASS_KEYS = ("rare", "classes")  # their values name classes, which may be called no, 10 or null
+# Their values are text, such as of classes, columns and files, which may be called no, 007 or 2020-01-01.
+TEXT_KEYS = frozenset((
+    "about", "arch", "classes", "csv", "extends", "generator", "image", "images", "inception", "init_from", "label",
+    "metadata", "mlflow", "rare", "regex", "registry", "separator", "source", "tracking", "unlabelled", "wandb",
+    "weights",
+))  # fmt: skip
+_TEXT_TAG = "tag:yaml.org,2002:str"
+_NULL_TAG = "tag:yaml.org,2002:null"
+_MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
 class _JobLoader(yaml.SafeLoader):
@@ -22,28 +30,37 @@ _JobLoader.add_implicit_resolver(
 
 
 def _construct_mapping(loader: _JobLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    for key, _ in node.value:
+        if key.tag != _MERGE_TAG:
+            _keep_scalar(key)  # a name of the user's own, say of a model
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     for key in keys:
         if keys.count(key) > 1:
             raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=node.start_mark)
     for key, (_, value) in zip(keys, node.value, strict=True):
-        if key in CLASS_KEYS:
-            _keep_text(value)
-        if key == "columns" and isinstance(value, yaml.MappingNode):
-            for _, names in value.value:
-                _keep_text(names)
+        if key in TEXT_KEYS:
+            _keep_text(value, key)
     return loader.construct_mapping(node, deep=True)
 
 
 _JobLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
-def _keep_text(node: yaml.Node) -> None:
-    """Make the items of a list the text that stands there, whatever YAML takes it for."""
+def _keep_text(node: yaml.Node, key: str) -> None:
+    """Make the value of a key, or each of a list, the text that stands there; null by itself still means none."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            if isinstance(item, yaml.ScalarNode):
-                item.tag = "tag:yaml.org,2002:str"
+            _keep_scalar(item)
+    elif isinstance(node, yaml.MappingNode) and key == "classes":  # what others call them -> what they are called here
+        for _, name in node.value:
+            _keep_scalar(name)
+    elif node.tag != _NULL_TAG:
+        _keep_scalar(node)
+
+
+def _keep_scalar(node: yaml.Node) -> None:
+    if isinstance(node, yaml.ScalarNode) and node.value:
+        node.tag = _TEXT_TAG
 
 
 def parse_yaml(text: str, name: str, key: str = "") -> Any:
@@ -51,6 +68,8 @@ def parse_yaml(text: str, name: str, key: str = "") -> Any:
 
     >>> parse_yaml("{rare: [no, 10], factor: 1e1}", "job.yaml"), parse_yaml("[no]", "--set", "rare")
     ({'rare': ['no', '10'], 'factor': 10.0}, ['no'])
+    >>> parse_yaml("{source: 2020-01-01, columns: {image: 007, label: null}}", "job.yaml")
+    {'source': '2020-01-01', 'columns': {'image': '007', 'label': None}}
 
     Raises:
         UserError: it is no YAML.
@@ -60,8 +79,8 @@ def parse_yaml(text: str, name: str, key: str = "") -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        if key in CLASS_KEYS:
-            _keep_text(node)
+        if key in TEXT_KEYS:
+            _keep_text(node, key)
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

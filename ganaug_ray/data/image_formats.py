@@ -1,4 +1,4 @@
-"""Tells what a file is by its first bytes, whatever its name says."""
+"""Tells what a file is by its first bytes, or of TGA the last ones, whatever its name says."""
 
 import base64
 import re
@@ -54,10 +54,24 @@ _OTHER_SIGNATURES = {
     "Radiance HDR": rb"#\?RADIANCE|#\?RGBE",
     "DDS": rb"DDS \x7c",
     "ICO": rb"\x00\x00\x01\x00[\x01-\x10]\x00",
+    "CUR": rb"\0\0\x02\0[\x01-\x40]\0",
+    "DIB": rb"\x28\0\0\0.{8}\x01\0[\x01\x04\x08\x10\x18\x20]\0",
+    "BLP": rb"BLP[12]",
+    "IM": rb"Image type: \w",
+    "FLI or FLC animation": rb".{4}[\x11\x12]\xaf.{8}[\0\x03]\0",
+    "GIMP brush": rb"\0\0.{2}\0\0\0\x02.{12}GIMP|\0\0\0[\x14-\xff]\0\0\0\x01(\0\0.{2}){2}\0\0\0[\x01\x04]",
+    "MNG": rb"\x8aMNG\r\n\x1a\n",
+    "JNG": rb"\x8bJNG\r\n\x1a\n",
+    "BPG": rb"BPG\xfb",
+    "FLIF": rb"FLIF[1-t]",
+    "DjVu": rb"AT&TFORM.{4}DJV[UMI]",
+    # One slice and the form of an image, as floats of either order.
+    "SPIDER": rb"\0\0\x80\x3f.{12}\0\0\x80\x3f|\x3f\x80\0\0.{12}\x3f\x80\0\0",
     "FITS": rb"SIMPLE  =",
     "NRRD": rb"NRRD000",
     "DICOM": rb".{128}DICM",
 }
+_TGA_END = b"TRUEVISION-XFILE.\0"  # no first bytes say TGA
 _DOCUMENT_SIGNATURES = {
     "PDF document": rb"(\xef\xbb\xbf)?\s*%PDF-",
     "EPS drawing": rb"%!PS-Adobe-[\d.]+ EPSF|\xc5\xd0\xd3\xc6",
@@ -103,7 +117,7 @@ def find_unread_format(content: bytes) -> str | None:
         return tiff_tags.find_camera_raw(content)
     if kind is not None:
         return None if kind in READABLE_FORMATS else kind
-    return _match_signature(content, _OTHER_SIGNATURES) or _match_signature(content, _DOCUMENT_SIGNATURES)
+    return _match_other_format(content) or _match_signature(content, _DOCUMENT_SIGNATURES)
 
 
 def name_image_format(content: bytes) -> str | None:
@@ -112,7 +126,7 @@ def name_image_format(content: bytes) -> str | None:
     >>> name_image_format(b"qoif"), name_image_format(b"%PDF-1.7")
     ('QOI', None)
     """
-    return find_format(content) or _match_signature(content, _OTHER_SIGNATURES)
+    return find_format(content) or _match_other_format(content)
 
 
 def count_blank_bytes(content: bytes) -> int:
@@ -202,7 +216,13 @@ def explain_wrapping(content: bytes) -> str | None:
         return f"{kind} in base64; decode it, and write the bytes"
     if content[:5].lower() == b"data:":
         return "a data: URI; decode what follows its comma, and write the bytes"
+    if content[:4] == b"PAR1":
+        return "a Parquet file; name it .parquet"
     return "gzip data; unpack it" if content[:2] == b"\x1f\x8b" else None
+
+
+def _match_other_format(content: bytes) -> str | None:
+    return _match_signature(content, _OTHER_SIGNATURES) or ("TGA" if content.endswith(_TGA_END) else None)
 
 
 def _match_signature(content: bytes, signatures: dict[str, bytes]) -> str | None:

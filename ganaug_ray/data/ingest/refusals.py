@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +13,10 @@ from ganaug_ray.errors import UserError
 
 MAX_REASONS = 6  # named
 FOLDERLESS = re.compile("^lies in no folder, where")  # as folder_labels says it
+CAUSES = re.compile(  # as the readers of sources say them
+    "are taken for classes; if the outer folders|is taken for a class, as a folder|and is not read; to have its labels"
+    "|there with another suffix|seem to begin with their classes"
+)
 LABEL_REASONS = (NO_CLASS, LABEL_CONFLICT, "no split")
 
 
@@ -99,6 +103,11 @@ def _find_label_cause(rejected: pa.Table) -> str:
     if all(map(find_archive_remedy, sources)):
         return f"{cause}; if each archive is a class, pack one archive with a folder for each of them"
     return f"{cause}; if each source is a class, give the folder above them, with a folder for each class"
+
+
+def describe_causes(remarks: Iterable[str]) -> str:
+    """Repeat what of the remarks on a source may be the cause of its refusal: the end of a sentence, or nothing."""
+    return "".join(f"; {remark}" for remark in remarks if CAUSES.search(remark))
 
 
 def describe_leaks(rejected: pa.Table) -> str:

@@ -163,8 +163,11 @@ def _scan_source(
     usable, rejected = audited.divide()
     audited = replace(audited, images=rejected)  # all rows of millions of images are held once
     name = source_audit.name_source(config)
-    refusals.refuse_many_rejects(name, config.max_rejected, usable, rejected, audited.passed_over, audited.sidecar)
-    refusals.refuse_single_class(name, usable, rejected, audited.passed_over)
+    try:
+        refusals.refuse_many_rejects(name, config.max_rejected, usable, rejected, audited.passed_over, audited.sidecar)
+        refusals.refuse_single_class(name, usable, rejected, audited.passed_over)
+    except UserError as error:
+        raise UserError(f"{error}{refusals.describe_causes(audited.remarks)}") from None
     staged_rows = usable.select(["file", "rank"])
     duplicate_groups = near_duplicates.find_groups(
         usable["hash"].to_numpy(), lambda rows: shard_writer.read_thumbnails(staged, staged_rows.take(rows)), executor
@@ -259,7 +262,7 @@ def _assign_splits(config: DataConfig, scanned: _ScannedSource | Survey) -> pa.A
         remedy = ""
         if config.split.given:
             remedy = f"{given_splits.advise_holdout(scanned.rejected)}; {given_splits.DEALS_ANEW}"
-        remedy = f"{refusals.describe_leaks(scanned.rejected)}{remedy}"
+        remedy = f"{refusals.describe_leaks(scanned.rejected)}{remedy}{refusals.describe_causes(scanned.remarks)}"
         raise UserError(f"{source_audit.name_source(config)}: {error}{remedy}") from None
     if config.imbalance:
         train = np.bincount(labels[places == split.TRAIN], minlength=len(classes))

@@ -20,7 +20,7 @@ Paths are understood in paths.py and path_matching.py, labels in label_text.py a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,9 +31,9 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.bare_tests import ListedSource, set_aside_bare_tests
 from ganaug_ray.data.sources.companions import settle_companion
-from ganaug_ray.data.sources.paths import name_split, strip_query
+from ganaug_ray.data.sources.paths import strip_query
 from ganaug_ray.data.sources.raw import PartReader, RawImage, SourcePart, make_remarks
-from ganaug_ray.data.sources.split_words import describe_unused_words, name_splits_of_files
+from ganaug_ray.data.sources.source_splits import describe_unused_splits, name_splits_of_sources
 from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def list_parts(
     from ganaug_ray.config import ColumnsConfig  # not above: an image file by itself is read without
 
     listed = []
-    source_splits = _name_splits_of_sources(sources) if len(sources) > 1 else {}
-    remarks = describe_unused_words(list(source_splits), source_splits) if label_from is not None else []
+    source_splits = name_splits_of_sources(sources) if len(sources) > 1 else {}
+    remarks = describe_unused_splits(source_splits) if source_splits and label_from is not None else []
     if remarks:
         yield SourcePart(functools.partial(make_remarks, sources[0], remarks), frozenset(), 0)
     for source in sources:
@@ -98,12 +98,6 @@ def _count_read_images(part: SourcePart) -> int:
         if not raw.is_beside:
             images += 1
     return images
-
-
-def _name_splits_of_sources(sources: Sequence[str]) -> dict[str, str | None]:
-    names = {source: strip_query(source).rstrip("/").rpartition("/")[2] for source in sources}
-    splits = name_splits_of_files(list(names.values()))
-    return {source: splits[name] or name_split(name) for source, name in names.items()}
 
 
 def _read_part(source: str, split: str | None, read: PartReader) -> Iterator[RawImage]:

@@ -1,4 +1,4 @@
-"""Says why a file with the name of an archive is none: empty, cut off, of another kind, or a page that was saved."""
+"""Says why a file cannot be read: it is empty, cut off, of another kind than its name says, or a saved page."""
 
 import re
 
@@ -28,6 +28,8 @@ def explain_damage(folder: Folder, name: str) -> str | None:
         return f"it is empty; {COPY_AGAIN}"
     if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
         return f"it is HTML or XML, such as a page that asks to log in; {COPY_AGAIN}"
+    if start.startswith(b"PAR1"):
+        return "it is a Parquet file; name it .parquet"
     is_called_zip = name.lower().endswith(".zip")
     if ZIP.match(start) and not is_called_zip:
         return "it is a zip archive; name it .zip"

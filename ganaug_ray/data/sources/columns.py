@@ -10,6 +10,7 @@ from ganaug_ray.data.sources.image_columns import choose_image_column
 from ganaug_ray.data.sources.label_text import (
     make_class_name,
     make_label,
+    may_be_class_column,
     name_missing_value,
     read_label_cell,
     read_one_hot,
@@ -171,10 +172,10 @@ def choose_columns(
 ) -> Columns:
     """Choose the columns of a table: those that the setting names, else those that have a usual name.
 
-    Where no column has a usual name of labels, all others are taken for classes, each with a one in its rows. Without
-    ``with_labels`` none is chosen for labels. Of several columns of images, the one whose cells in ``sample``, some of
-    the rows, fit the images of ``list_files`` best is chosen, where that is given. Columns of ``encoded`` images go
-    before those of their names.
+    Where no column has a usual name of labels, and several others hold ones and zeros in ``sample``, some of the rows,
+    all others are taken for classes, each with a one in its rows. Without ``with_labels`` none is chosen for labels.
+    Of several columns of images, the one whose cells fit the images of ``list_files`` best is chosen, where that is
+    given. Columns of ``encoded`` images go before those of their names.
 
     Raises:
         UserError: there are no such columns, or two that may be that of images.
@@ -205,11 +206,14 @@ def choose_columns(
     is_one_hot_guess = not labels
     if not labels:
         unnamed = [name for name in names if name not in (image, split) and not _is_no_class(name)]
-        labels = list(unnamed) if len(unnamed) > 1 else [None]
+        may_be_classes = sum(may_be_class_column(row[name] for row in sample if name in row) for name in unnamed) > 1
+        labels = list(unnamed) if may_be_classes else [None]
     chosen = tuple(label for label in labels if label is not None)
     if image is None or len(chosen) < len(labels):
         expected = "image and label, or data.columns: {image: ..., label: ...} to name others"
-        if setting.image or setting.label:
+        if setting.image and image and not setting.label:
+            expected = "one called label, or data.columns: {label: ...} to name it"
+        elif setting.image or setting.label:
             expected = f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
         raise UserError(f"{table}: {_describe_columns(names)}; expected {expected}")
     other_labels = [by_key[key] for key in map(make_key, LABEL_NAMES) if key in by_key]

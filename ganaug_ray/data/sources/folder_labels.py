@@ -57,8 +57,8 @@ class FolderLabels:
     def describe_spellings(self) -> list[str]:
         """Say which classes are spelled in another way in each split, and are taken for one."""
         return [
-            f"{other} and {name}, which lie in different splits, are taken for one class, {name}; rename one of the "
-            "folders if they are two"
+            f"{other} and {name}, which lie in different splits, are taken for one class, {name}; if they are two, "
+            "rename one of the folders, and set data.split: {given: false}"
             for other, name in sorted(self._spellings.items())
         ]
 
@@ -124,16 +124,19 @@ class FolderLabels:
             if ".." in folder.split("/"):  # in an archive; it is not read
                 continue
             whole = self._tree.find_divided(folder)
-            if whole is not None:
-                divided |= {folder} if folder != whole and self.find_label(f"{folder}/").name else set()
-                continue
-            parent, _, name = folder.rpartition("/")
-            outer = parent.rpartition("/")[2]
-            if not (outer and is_plain(outer)):
+            if whole not in (None, folder) and self.find_label(f"{folder}/").name:
+                divided.add(folder)
+            *outer_folders, name = (whole or folder).split("/")
+            outer = next((name for name in reversed(outer_folders) if is_plain(name)), None)
+            if outer is None:
                 continue
             if is_plain(name):
                 outer_names[outer].add(name)
-            elif name.lower() in IMAGE_FOLDERS and self._has_class_beside(parent, name):
+            elif (
+                outer == outer_folders[-1]
+                and name.lower() in IMAGE_FOLDERS
+                and self._has_class_beside("/".join(outer_folders), name)
+            ):
                 kinds.add(folder)
         return [
             *_describe_divided(sorted(divided)),

@@ -5,7 +5,7 @@ import math
 import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -146,6 +146,22 @@ def read_one_hot(names: Sequence[str], cells: Sequence[Any]) -> list[str] | None
         if value in _ONES:
             ones.append(name)
     return ones
+
+
+def may_be_class_column(cells: Iterable[Any]) -> bool:
+    """Whether no cell of a column is anything but one, zero, empty, or a score between them.
+
+    >>> [may_be_class_column(cells) for cells in (["1", "0"], [0.9, None], ["yes", "no"], ["cat", "1"], [80, 1])]
+    [True, True, True, False, False]
+    """
+    return all(map(_is_one_or_less, cells))
+
+
+def _is_one_or_less(cell: Any) -> bool:
+    with suppress(ValueError):  # it holds several values
+        name = (read_label_cell(cell) or "0").lower()
+        return name in (*_ZEROS, *_ONES) or 0 <= float(name) <= 1
+    return False
 
 
 def make_label(names: Sequence[str], where: str) -> Label:

@@ -1,35 +1,33 @@
 """Finds the label of each file of a source: by its folders, by its name, or in a table."""
 
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import yaml
-
 from ganaug_ray.config import ColumnsConfig, LabelFrom
-from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS
 from ganaug_ray.data.sources.label_text import make_path_class
 from ganaug_ray.data.sources.masks import (
     SIDECAR_FOLDERS,
+    describe_mask_sets,
     describe_masks,
+    find_mask_sets,
     find_masks,
     find_masks_in_folders,
     label_masks,
 )
 from ganaug_ray.data.sources.metadata_labels import METADATA_NAMES, MetadataLabels
+from ganaug_ray.data.sources.name_classes import describe_name_classes
 from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.split_folders import SplitFolders
 from ganaug_ray.data.sources.table_labels import TableLabels
+from ganaug_ray.data.sources.unread_tables import TABLE_SUFFIXES, describe_unread_tables, suggest_table
 from ganaug_ray.errors import UserError
 
 FindLabel = Callable[[str], Label]
-TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES)
 
 
 class FileLabels:
@@ -88,7 +86,7 @@ class FileLabels:
         unlabelled = [path for path in images if metadata.find_label(path) is None]
         splits = SplitFolders(unlabelled)
         written = [splits.rewrite(path) for path in unlabelled]
-        cause = (_suggest_table(folder, paths) if folder else "") or _explain_class_files(paths)
+        cause = (suggest_table(folder, paths) if folder else "") or _explain_class_files(paths)
         folder_labels = FolderLabels(written, cause)
         if levels := folder_labels.find_other_level():
             raise UserError(f"data.source {source}: {levels}")
@@ -97,14 +95,21 @@ class FileLabels:
         self.remarks += folder_labels.describe_bare_tests()
         masks = find_masks(unlabelled)
         self.remarks += describe_masks(masks)
-        self.remarks += _describe_copied_classes(
-            unlabelled, lambda path: folder_labels.find_label(splits.rewrite(path))
-        )
+
+        def find_by_folder(path: str) -> Label:
+            return folder_labels.find_label(splits.rewrite(path))
+
+        self.remarks += _describe_copied_classes(unlabelled, find_by_folder)
+        self.remarks += _describe_mask_sets([path for path in unlabelled if path not in masks], find_by_folder)
+        has_table = any(path.lower().endswith(TABLE_SUFFIXES) for path in paths)
+        if not has_table and len({find_by_folder(path).name for path in unlabelled} - {None}) < 2:
+            self.remarks += describe_name_classes(unlabelled)
+        if folder:
+            self.remarks += describe_unread_tables(folder, paths, unlabelled, columns, find_by_folder)
         mask_labels = label_masks(masks)
 
         def find(path: str) -> Label:
-            label = metadata.find_label(path) or mask_labels.get(path)
-            return label or folder_labels.find_label(splits.rewrite(path))
+            return metadata.find_label(path) or mask_labels.get(path) or find_by_folder(path)
 
         return find
 
@@ -116,6 +121,7 @@ class FileLabels:
                 masks[mask] = image
         asides = _list_asides(images, masks)
         self.remarks += describe_masks(asides)
+        self.remarks += _describe_mask_sets([path for path in images if path not in asides], find)
         return lambda path: asides.get(path) or find(path)
 
 
@@ -137,26 +143,19 @@ def _describe_copied_classes(images: Sequence[str], find: FindLabel) -> list[str
     return sentences
 
 
+def _describe_mask_sets(images: Sequence[str], find: FindLabel) -> list[str]:
+    """Say which images are named like masks of others of their class, where nothing else is called as these."""
+    masks = find_mask_sets(images)
+    return describe_mask_sets(
+        {mask: image for mask, image in masks.items() if find(mask).name and find(mask).name == find(image).name}
+    )
+
+
 def _list_asides(images: Sequence[str], masks: Mapping[str, str]) -> dict[str, Label]:
     """Find the images that lie beside those that they are masks of; ``masks`` are those by their names alone."""
     folder_labels = FolderLabels(images)
     in_folders = {path: label for path in images if (label := folder_labels.find_sidecar(path)) is not None}
     return in_folders | label_masks(find_masks_in_folders(images) | {**masks})
-
-
-def _suggest_table(folder: str, paths: Sequence[str]) -> str:
-    """Say how a table that lies in a folder of images is used as that of their labels; empty if there is no such."""
-    tables = [path for path in paths if "/" not in path and path.lower().endswith(TABLE_SUFFIXES)]
-    table = "metadata.csv" if "metadata.csv" in tables else "".join(tables[:1])
-    if not table or (len(tables) > 1 and table != "metadata.csv"):
-        return ""
-    setting = yaml.safe_dump(
-        {"csv": str(Folder.from_uri(folder.rstrip("/")) / table)},
-        default_flow_style=True,
-        allow_unicode=True,
-        width=math.inf,
-    )
-    return f"; if {table} lists the classes, set data.label_from: {setting.strip()}"
 
 
 def _explain_class_files(paths: Sequence[str]) -> str:

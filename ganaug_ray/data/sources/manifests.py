@@ -34,6 +34,7 @@ from ganaug_ray.data.sources.table_remarks import (
     describe_addresses,
     describe_listed_masks,
     describe_moved_images,
+    describe_other_suffixes,
     describe_repeated_images,
 )
 from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
@@ -178,6 +179,8 @@ def locate_files(source: str, folder: Folder, table: str, paths: Set[str]) -> Lo
     if named:
         as_written = {path: files for path, files in located.items() if path not in index.decoded | index.numbers}
         remarks += _describe_other_files(table, as_written)
+    nowhere = (path for path, files in located.items() if not files)
+    remarks += describe_other_suffixes(index.find_other_suffixes(nowhere), table)
     return LocatedFiles(located, remarks)
 
 

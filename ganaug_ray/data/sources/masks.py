@@ -11,7 +11,8 @@ from ganaug_ray.data.sources.raw import SIDECAR, Label
 MASK_ENDING = re.compile(  # of a stem
     r"[ ._-](masks?|seg|segmentations?|gt|ground[ _-]?truth|labels?|annotations?)([ _-]?\d+)?$", re.IGNORECASE
 )
-
+OTHER_ENDING = re.compile(r"[ ._-][^\W\d_]+$")  # of another kind of the same image, such as 1_rgb beside 1_mask
+MIN_SET_SHARE = 0.5  # of all images, that lie in sets with a mask
 
 SIDECAR_FOLDERS = frozenset((
     "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
@@ -70,6 +71,27 @@ def find_masks_in_folders(paths: Collection[str], names: Collection[str] = SIDEC
     return masks
 
 
+def find_mask_sets(paths: Collection[str]) -> dict[str, str]:
+    """Find the masks in sets of files that differ in a last word, where most files lie in such -> a file of the set.
+
+    >>> find_mask_sets(["cat/1_mask.png", "cat/1_rgb.png", "cat/1_depth.png"])
+    {'cat/1_mask.png': 'cat/1_depth.png'}
+    """
+    sets: dict[str, list[str]] = defaultdict(list)
+    masks: dict[str, str] = {}  # -> what it has in common with its set
+    for path in paths:
+        stem = drop_suffix(path)
+        mask_ending = MASK_ENDING.search(stem)
+        if ending := mask_ending or OTHER_ENDING.search(stem):
+            sets[stem[: ending.start()]].append(path)
+            if mask_ending:
+                masks[path] = stem[: ending.start()]
+    others = {mask: [path for path in sets[common] if path not in masks] for mask, common in masks.items()}
+    pairs = {mask: min(siblings) for mask, siblings in others.items() if siblings}
+    in_sets = {path for mask in pairs for path in sets[masks[mask]]}
+    return pairs if pairs and len(in_sets) >= MIN_SET_SHARE * len(paths) else {}
+
+
 def find_listed_masks(paths: Collection[str]) -> set[str]:
     """Find the images in a list that are named like masks of others in it."""
     return find_masks(paths).keys() | find_masks_in_folders(paths).keys()
@@ -83,6 +105,18 @@ def label_masks(masks: Mapping[str, str]) -> dict[str, Label]:
         )
         for mask, image in masks.items()
     }
+
+
+def describe_mask_sets(masks: Mapping[str, str]) -> list[str]:
+    """Say how many files are used as images and named like masks; ``masks`` has an image beside each."""
+    if not masks:
+        return []
+    mask = min(masks)
+    files = format_count(len(masks), "file is", "files are")
+    return [
+        f"{files} used as images and named like masks of images beside them, such as {mask} beside {masks[mask]}; "
+        "move them out if they are masks"
+    ]
 
 
 def describe_masks(masks: Collection[str]) -> list[str]:

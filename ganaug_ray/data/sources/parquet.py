@@ -159,9 +159,12 @@ def _refuse_label_folder(source: str, shard: str, names: Sequence[str]) -> None:
         )
 
 
-def _may_name_splits(field: pa.Field) -> bool:
+def _is_told_by_cells(field: pa.Field) -> bool:
+    """Whether the cells of a column rather than its name say what it is: splits in texts, classes in ones and zeros."""
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    return is_usual_split(field.name) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return is_text or is_number or is_usual_split(field.name)
 
 
 def _list_encoded_columns(table: TableFile) -> list[str]:
@@ -177,7 +180,7 @@ def _holds_bytes(table: TableFile, field: pa.Field) -> bool:
 
 def _sample_rows(table: TableFile) -> list[dict[str, Any]]:
     """Read some rows of the columns whose names alone do not say what they are; of images, of their paths alone."""
-    fields = [field for field in table.schema if has_usual_columns([field.name]) or _may_name_splits(field)]
+    fields = [field for field in table.schema if has_usual_columns([field.name]) or _is_told_by_cells(field)]
     encoded = _list_encoded_columns(table)
     names = [field.name for field in fields if field.name not in encoded and not pa.types.is_nested(field.type)]
     names = [name for name in names if table.schema.names.count(name) == 1]  # of others none is read

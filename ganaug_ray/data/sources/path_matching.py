@@ -1,8 +1,8 @@
 """Matches the paths that a table names with the files that are there, where the two are not written alike.
 
-A table may have a folder in front that the files lack, or the reverse; it may leave out the suffix, write letters in
-another case, or %20 for a space as addresses do. What fits better wins; a path that fits several files equally well
-fits none of them for sure.
+A table may have a folder in front that the files lack, or the reverse; it may leave out the suffix or have one that
+the files lack, write letters in another case, or %20 for a space as addresses do. What fits better wins; a path that
+fits several files equally well fits none of them for sure.
 """
 
 import re
@@ -14,7 +14,9 @@ from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.paths import (
     drop_suffix,
     find_files_beside,
+    is_image_name,
     is_sidecar,
+    may_be_image,
     normalize_path,
     repair_encoding,
     strip_query,
@@ -65,6 +67,18 @@ class PathIndex:
                 self.decoded[path] = files[0]
         return files
 
+    def find_other_suffixes(self, paths: Iterable[str]) -> dict[str, str]:
+        """Return path -> a file that is called as an image that a table names, but for their suffixes, if there is one.
+
+        >>> PathIndex(["cat/1.jpg"]).find_other_suffixes(["cat/1.jpeg", "cat/2.jpeg"])
+        {'cat/1.jpeg': 'cat/1.jpg'}
+        """
+        others = {}
+        for path in filter(is_image_name, paths):
+            if files := self._find_as_written(drop_suffix(path)):
+                others[path] = files[0]
+        return others
+
     def describe_numbers(self, table: str) -> list[str]:
         """Say which names of a table were found only as numbers, which a program wrote in another way."""
         if not self.numbers:
@@ -89,7 +103,13 @@ class PathIndex:
         if key in self._whole:
             return self._whole[key]
         longest = next((self._whole[ending] for ending in shorter if ending in self._whole), [])
-        return list(dict.fromkeys([*longest, *self._find_by_ending(key)]))
+        files = list(dict.fromkeys([*longest, *self._find_by_ending(key)]))
+        return files or self._find_without_suffix(path)
+
+    def _find_without_suffix(self, path: str) -> Sequence[str]:
+        """Return the files that have no suffix, and are called as an image in a table but for its own."""
+        files = self._find_as_written(drop_suffix(path)) if is_image_name(path) else ()
+        return [file for file in files if may_be_image(file) and not is_image_name(file)]
 
     def _find_by_number(self, number: int) -> Sequence[str]:
         """Return the files whose names are a number but for their suffix, whatever zeros are before it."""

@@ -221,7 +221,7 @@ def find_outer_folder(paths: Iterable[str], table_folder: str) -> str:
     outside = [path for path in paths if OUTSIDE.match(path)]
     if not outside:
         return ""
-    common = _find_common_folders([path.split("/")[:-1] for path in outside])
+    common = find_common_folders([path.split("/")[:-1] for path in outside])
     below = ("/".join(path.split("/")[len(common) :]) for path in outside)
     if common and name_split(common[-1]) and not any(map(find_split, below)):
         common = common[:-1]
@@ -232,7 +232,7 @@ def find_outer_folder(paths: Iterable[str], table_folder: str) -> str:
     return max(candidates, key=len)
 
 
-def _find_common_folders(paths: list[list[str]]) -> list[str]:
+def find_common_folders(paths: list[list[str]]) -> list[str]:
     """Return the folders with which all of these paths begin."""
     first, last = min(paths), max(paths)
     depth = next(

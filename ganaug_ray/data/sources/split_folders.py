@@ -1,13 +1,13 @@
 """Understands folders that have a split as a word in their names: images_train/cat, petsTest/cat, train_cats.
 
 It does where nothing else can be meant: all folders of a level have such a word, and the classes of the others are
-those of train.
+those of train, or nothing but such words tells the folders apart.
 """
 
 import re
 from collections.abc import Collection, Mapping
 
-from ganaug_ray.data.sources.folder_tree import FolderTree, join_path
+from ganaug_ray.data.sources.folder_tree import FolderTree, is_plain, join_path
 from ganaug_ray.data.sources.paths import may_be_image, name_split
 from ganaug_ray.data.sources.split_words import CAMEL_CASE, are_splits, find_split_word
 
@@ -67,6 +67,8 @@ def _interpret(splits: Mapping[str, str], inner: Mapping[str, set[str]]) -> dict
     if any(inner.values()):
         return {}
     classes = {name: _drop_split(name) for name in splits}
+    if len({name for name in classes.values() if name and is_plain(name)}) <= 1:  # images_train and images_test
+        return dict(splits)
     train_classes = {classes[name] for name, split in splits.items() if split == "train"}
     is_sure = "" not in train_classes and len(train_classes) > 1 and train_classes == {*classes.values()}
     return {name: f"{split}/{classes[name]}" for name, split in splits.items()} if is_sure else {}

@@ -17,6 +17,7 @@ from ganaug_ray.data.sources.table_remarks import (
     describe_listed_masks,
     describe_moved_images,
     describe_nameless_rows,
+    describe_other_suffixes,
     describe_several_splits,
 )
 
@@ -95,6 +96,7 @@ class TableLabels:
                 f"{len(unmatched)} of {format_count(len(rows), 'row')} of {self._name} {verb} no image, such as "
                 f"{unmatched[0].image} in line {unmatched[0].line}{_advise_column(unmatched, content)}"
             )
+        self.remarks += describe_other_suffixes(index.find_other_suffixes(row.image for row in unmatched), self._name)
         splits_by_file = {
             below + file: (find_split(below + file), _choose_split(rows)) for file, rows in self._sure_rows.items()
         }

@@ -125,6 +125,19 @@ def describe_repeated_images(lines: Mapping[str, Sequence[int]], table: str) -> 
     ]
 
 
+def describe_other_suffixes(files: Mapping[str, str], table: str) -> list[str]:
+    """Say how many images of a table are there under another suffix alone; ``files`` has these.
+
+    >>> describe_other_suffixes({"1.jpeg": "1.jpg"}, "t.csv")
+    ['t.csv: 1 image is there with another suffix, such as 1.jpg for 1.jpeg; write the suffixes of the files']
+    """
+    if not files:
+        return []
+    path, file = min(files.items())
+    images = format_count(len(files), "image is", "images are")
+    return [f"{table}: {images} there with another suffix, such as {file} for {path}; write the suffixes of the files"]
+
+
 def describe_nameless_rows(lines: Sequence[int], rows: int, table: str) -> list[str]:
     """Say how many rows of a table of labels name no image, so that their labels are lost; ``lines`` are theirs.
 

@@ -46,7 +46,7 @@ def describe_links(files: Iterable[WalkedFile]) -> list[str]:
     links = sorted((file for file in files if file.target), key=lambda file: file.name)
     return [
         f"{file.name} is a link to {file.target}, so its images are used once, as those of {file.target}; "
-        f"if {file.name} is a class of its own, put its images in the place of the link"
+        f"if some of them belong to {file.name}, put a folder in the place of the link, and move them into it"
         for file in links[:MAX_NAMED_LINKS]
     ]
 

@@ -263,7 +263,7 @@ def test_dry_run_describes_the_strategy(tmp_path: Any, monkeypatch: pytest.Monke
         told("augment.strategy=balance")
     balance = told("augment.strategy=balance", "data.train_per_class=null")
     assert ", balance: " in balance
-    with pytest.raises(UserError, match=r"classes: rare means"):
+    with pytest.raises(UserError, match=r"no class is rare"):
         told("augment.classes=rare")
 
 

@@ -1,6 +1,7 @@
 """A job is one YAML; mistakes in it are named by file and key."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -8,6 +9,8 @@ import yaml
 from ganaug_ray.config import Job
 from ganaug_ray.config.gan_presets import PRESETS
 from ganaug_ray.config.loader import dump_job, load_job
+from ganaug_ray.config.search import SearchConfig
+from ganaug_ray.config.yaml_text import TEXT_KEYS
 from ganaug_ray.errors import UserError
 from tests.conftest import DIGITS
 
@@ -29,6 +32,69 @@ def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
     """Scientific notation is a number in YAML and on the command line."""
     assert load_job(write(tmp_path, MINIMAL)).gan.lr == 1e-4
     assert load_job(DIGITS, ["gan.lr=3e-4"]).gan.lr == 3e-4
+
+
+NUMBER_LIKE = ["no", "007", "1.10", "2020-01-01", "12:30:45", "2020", "1e3", "0x10", ".5", "true", "1_000", ".inf"]
+
+
+@pytest.mark.parametrize("name", NUMBER_LIKE)
+def test_names_are_text_as_written(name: str, tmp_path: Path) -> None:
+    """Names of files, columns, classes and models are the text that is written, whatever YAML takes it for."""
+    text = (
+        f"about: {name}\n"
+        f"data: {{source: {name}, unlabelled: [{name}, b], columns: {{image: {name}, label: {name}}},"
+        f" label_from: {{csv: {name}}}, metadata: {name}, imbalance: {{factor: 2, rare: [{name}]}}}}\n"
+        f"augment: {{images: {{ship: {{source: {name}, classes: {{{name}: {name}}}}}}}}}\n"
+        f"models: {{first: {{weights: {name}}}, second: {{}}}}\n"
+    )
+    job = load_job(write(tmp_path, text))
+    path = name if ":" in name else str(tmp_path / name)  # else it is an address
+    assert (job.about, job.data.columns.image, job.data.columns.label) == (name, name, [name])
+    assert (job.data.source, job.data.metadata, job.data.label_from.csv) == ([path], path, path)
+    assert job.data.unlabelled == [path, str(tmp_path / "b")]
+    assert job.data.imbalance is not None
+    assert job.data.imbalance.rare == [name]
+    assert job.augment.images["ship"].source == [path]
+    assert job.augment.images["ship"].classes == {name: name}
+    assert job.models["first"].weights == path
+    assert load_job(write(tmp_path, dump_job(job))) == job
+    overridden = load_job(write(tmp_path, MINIMAL), [f"data.source={name}", f"data.columns.image={name}"])
+    assert (overridden.data.source, overridden.data.columns.image) == ([path], name)
+
+
+def test_keys_are_text_as_written(tmp_path: Path) -> None:
+    """Models and sources of images may be called by words and numbers that YAML takes for other things."""
+    text = "augment: {images: {2020: {source: a}, no: {source: b}}}\nmodels: {007: {steps: 3}, yes: {steps: 4}}\n"
+    job = load_job(write(tmp_path, f"data: {{source: a}}\n{text}"))
+    assert [*job.augment.images, *job.models] == ["2020", "no", "007", "yes"]
+
+
+def test_null_still_means_none(tmp_path: Path) -> None:
+    """A setting of text that is null, or empty, has its default."""
+    job = load_job(write(tmp_path, "registry:\ndata: {source: sklearn:digits, extends: null, columns: {image: ~}}\n"))
+    assert (job.registry, job.data.extends, job.data.columns.image) == (None, None, None)
+    assert load_job(write(tmp_path, MINIMAL), ["data.extends=null"]).data.extends is None
+
+
+def test_every_setting_of_text_is_kept() -> None:
+    """No setting of text is missing among those whose values stay as written, and none of them takes numbers."""
+    text_keys = set()
+    for schema in (Job.model_json_schema(), SearchConfig.model_json_schema()):
+        for model in (schema, *schema.get("$defs", {}).values()):
+            for key, field in model.get("properties", {}).items():
+                kinds = _list_types(field)
+                if "string" in kinds:
+                    text_keys.add(key)
+                    assert not kinds & {"integer", "number", "boolean"}, key
+    assert text_keys == TEXT_KEYS
+
+
+def _list_types(field: dict[str, Any]) -> set[str]:
+    """Return the types that a setting, its items or its values may have, without sections and single words."""
+    options = field.get("anyOf", field.get("oneOf", ()))
+    inner = [field[name] for name in ("items", "additionalProperties") if isinstance(field.get(name), dict)]
+    types = set().union(*(_list_types(option) for option in (*options, *inner)))
+    return types if "const" in field or "enum" in field else types | {field.get("type", "")}
 
 
 def test_setting_epochs_clears_steps() -> None:

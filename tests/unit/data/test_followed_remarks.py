@@ -209,3 +209,136 @@ def test_spellings_get_one_name(tmp_path: Path) -> None:
     found = survey(root)
     assert_all_kept(found, 48)
     assert not [remark for remark in found.remarks if "almost the same" in remark]
+
+
+@pytest.mark.parametrize("link", ["wolf", "cat/wolf"])
+def test_link_gives_way_to_a_folder(link: str, tmp_path: Path) -> None:
+    """Images of a link to another class are in its place once they are moved there: a class, or a part of one."""
+    root = lay_out(tmp_path / "in", *PATHS, *(f"dog/{number}.png" for number in range(16, 40)))
+    (root / link).symlink_to(root / "dog", target_is_directory=True)
+    remark = find_remark(survey(root), f"{link} is a link to dog, so its images are used once")
+    assert f"if some of them belong to {link}, put a folder in the place of the link, and move them into it" in remark
+    (root / link).unlink()
+    (root / link).mkdir()
+    for number in range(16, 40):
+        (root / "dog" / f"{number}.png").rename(root / link / f"{number}.png")
+    found = survey(root)
+    label = "wolf" if link == "wolf" else "cat"
+    assert (len(found.usable), len(found.rejected)) == (56, 0)
+    assert [row["label"] for row in found.usable.to_pylist() if row["path"].startswith(link)] == [label] * 24
+
+
+def test_spellings_of_two_classes_are_told_apart(tmp_path: Path) -> None:
+    """Two classes of one spelling in different splits are two once a folder has another name and splits are anew."""
+    paths = [f"{split}/dog/{number}.png" for split in ("train", "test") for number in range(16)]
+    paths += [f"{folder}/{number}.png" for folder in ("train/Cat", "test/cat") for number in range(16)]
+    root = lay_out(tmp_path / "in", *paths)
+    remark = find_remark(survey(root), "are taken for one class, Cat")
+    advised = re.search(r"rename one of the folders, and set data\.split: (\{.*\})", remark)
+    assert advised, remark
+    (root / "test" / "cat").rename(root / "test" / "lynx")
+    found = survey(root, split=parse_yaml(advised[1], "the advice"))
+    assert (found.classes, len(found.usable)) == (["Cat", "dog", "lynx"], 64)
+
+
+def test_images_called_as_masks_are_renamed(tmp_path: Path) -> None:
+    """Images that are taken for masks by their names are used once they have others."""
+    masks = [f"{label}/{number}_mask.png" for label in CLASSES for number in range(16)]
+    root = lay_out(tmp_path / "in", *PATHS, *masks)
+    remark = find_remark(survey(root), "32 files are named like masks")
+    assert "give them names that are not the name of another image with a word added" in remark
+    for mask in masks:
+        (root / mask).rename(root / mask.replace("_mask", "b"))
+    found = survey(root)
+    assert_all_kept(found, 64)
+    assert not found.remarks
+
+
+@pytest.mark.parametrize("way", ["folders", "names"])
+def test_masks_in_sets_of_images_are_moved_out(way: str, tmp_path: Path) -> None:
+    """Masks beside several kinds of an image are named, and no image of a class once they have moved out."""
+    form = "{}/{}_{}.png" if way == "folders" else "{}-{}_{}.png"
+    names = [(label, number, kind) for label in CLASSES for number in range(12) for kind in ("rgb", "depth", "mask")]
+    root = lay_out(tmp_path / "in", *(form.format(*name) for name in names), "readme.png")
+    settings = {} if way == "folders" else {"label_from": {"regex": "^(?P<label>cat|dog)"}}
+    remark = find_remark(survey(root, **settings), "named like masks")
+    beside = f"such as {form.format('cat', 0, 'mask')} beside {form.format('cat', 0, 'depth')}; move them out"
+    assert remark.startswith("24 files are used as images and named like masks")
+    assert beside in remark
+    for name in names:
+        if name[2] == "mask":
+            (root / form.format(*name)).unlink()
+    found = survey(root, **settings)
+    assert len(found.usable) == 48
+    assert not any("masks" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize("form", ["{0}_face/{1}_mask.png", "{0}/{1}_mask.png", "{0}/{1}_{0}_gt.png"])
+def test_words_for_masks_without_images_are_names(form: str, tmp_path: Path) -> None:
+    """Images that are all called by a word for masks, with nothing beside them, are said nothing of."""
+    root = lay_out(tmp_path / "in", *(form.format(label, number) for label in CLASSES for number in range(16)))
+    assert not any("masks" in remark for remark in survey(root).remarks)
+
+
+def test_table_of_labels_is_moved_out(tmp_path: Path) -> None:
+    """Labels are the names of folders once the table in the folder has moved out of it."""
+    root = lay_out(tmp_path / "in", *PATHS)
+    rows = [f"{path},{'young' if 'cat' in path else 'old'}" for path in PATHS]
+    (root / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
+    found = survey(root)
+    assert found.classes == ["old", "young"]
+    assert "to have the folders' names as labels, move such tables out" in find_remark(found, "Hugging Face's image")
+    (root / "metadata.csv").rename(tmp_path / "metadata.csv")
+    assert_all_kept(survey(root))
+
+
+UNREAD_TABLES = {
+    "folders are parts of the set": ("part_{place}/{number}{label}.png", {"cat": "cat", "dog": "dog"}),
+    "folders are other classes": ("{label}/{number}.png", {"cat": "dog", "dog": "cat"}),
+    "folders are coarser": ("{label}/{number}.png", {"cat": "lynx", "dog": "dog"}),
+}
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "more/labels.tsv", "labels.jsonl", "metadata.csv"])
+@pytest.mark.parametrize("case", UNREAD_TABLES)
+def test_unread_table_of_other_classes_is_read(case: str, name: str, tmp_path: Path) -> None:
+    """A table that has other classes for images in folders is named, and read once its setting is given."""
+    form, classes = UNREAD_TABLES[case]
+    below = Path(name).parent
+    rows = [
+        (form.format(place="ab"[number % 2], number=number, label=label), classes[label])
+        for label in CLASSES
+        for number in range(16)
+    ]
+    lay_out(tmp_path / below, *(path for path, _ in rows))
+    mark = "\t" if name.endswith(".tsv") else ","
+    lines = [mark.join(row) for row in (("image", "label"), *rows)]
+    if name.endswith(".jsonl"):
+        lines = [json.dumps({"image": path, "label": label}) for path, label in rows]
+    (tmp_path / name).write_text("\n".join(lines))
+    remark = find_remark(survey(tmp_path), f"{name} lists 32 of the images")
+    advised = re.search(r"set data\.label_from: (\{.*\})", remark)
+    assert advised, remark
+    found = survey(tmp_path, label_from=parse_yaml(advised[1], "the advice"))
+    assert found.classes == sorted({*classes.values()})
+    assert len(found.usable) == 32
+    labels = {row["path"]: row["label"] for row in found.usable.to_pylist()}
+    assert labels == {(below / path).as_posix(): label for path, label in rows}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "image,label\ncat/0.png,cat\ndog/0.png,dog\n",
+        "image,label\ncat/0.png,0\ndog/0.png,1\n",
+        "image,caption\ncat/0.png,dog\n",
+        "image,label\ncow/0.png,dog\n",
+        "epoch,loss\n1,0.5\n",
+        '"',
+    ],
+)
+def test_table_of_the_same_classes_is_not_named(rows: str, tmp_path: Path) -> None:
+    """A table with the classes of the folders, by any name, or without labels of these images, needs no remark."""
+    lay_out(tmp_path, *PATHS)
+    (tmp_path / "labels.csv").write_text(rows)
+    assert not any("labels.csv" in remark for remark in survey(tmp_path).remarks)

@@ -91,11 +91,11 @@ def test_named_separator_is_taken(pictures: Path, tmp_path: Path, header: str) -
 
 
 def test_usable_label_column_is_named(pictures: Path, tmp_path: Path) -> None:
-    """Where the cells taken for labels are none, another column is named as the message says."""
+    """Where no column has the usual name or the cells of classes, one is named as the message says."""
     source = tmp_path / "labels.csv"
     rows = "".join(f"{pictures}/{name}/{i}.png,{i},7,{name}\n" for name in ("cat", "dog") for i in range(40))
     source.write_text(f"image,wide,high,note\n{rows}")
-    with pytest.raises(UserError, match=r"name other columns with data\.columns: \{label: \.\.\.\}"):
+    with pytest.raises(UserError, match=r"wide, high, note; .*data\.columns: \{image: \.\.\., label: \.\.\.\}"):
         survey(source)
     assert survey(source, columns={"label": "note"}).classes == ["cat", "dog"]
 

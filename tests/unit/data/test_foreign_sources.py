@@ -51,6 +51,29 @@ def test_scores_in_columns_of_classes_are_refused(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "labels.csv", label=["cat", "dog"])["0.png"] == "cat"
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_facts_of_images_are_no_classes(kind: str, tmp_path: Path) -> None:
+    """Columns of texts and numbers are not taken for classes; the refusal lists them, and naming one works."""
+    lay_out(tmp_path, *NAMES)
+    facts = [
+        {"lesion": f"HAM_{n}", "image_id": name, "dx": "nv" if n % 2 else "mel", "age": 80 + n, "female": n % 2}
+        for n, name in enumerate(NAMES)
+    ]
+    table = tmp_path / f"facts.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(facts), table)
+    elif kind == "jsonl":
+        table.write_text("\n".join(map(json.dumps, facts)))
+    else:
+        table.write_text("\n".join(",".join(map(str, row)) for row in [facts[0], *(fact.values() for fact in facts)]))
+    words = "found the columns lesion, image_id, dx, age, female; expected image and label, or data.columns"
+    with pytest.raises(UserError, match=words):
+        read_labels(table)
+    with pytest.raises(UserError, match=r"female; expected one called label, or data\.columns: \{label"):
+        read_labels(table, image="image_id")
+    assert {*read_labels(table, label="dx").values()} == {"nv", "mel"}
+
+
 def test_many_columns_are_not_all_listed(tmp_path: Path) -> None:
     """A table with an image in each column is refused in a sentence of a usual length, with the cause."""
     (tmp_path / "wide.csv").write_text(",".join(f"{number}.png" for number in range(5000)) + "\n")

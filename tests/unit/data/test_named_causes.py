@@ -9,6 +9,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -330,3 +331,65 @@ def test_archives_that_are_classes_go_into_one(tmp_path: Path) -> None:
         survey_without_storing(DataConfig(source=[str(archive) for archive in archives]))
     names = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(8)]
     assert survey_without_storing(DataConfig(source=[str(zip_names(tmp_path / "pets.zip", *names))])).classes
+
+
+@pytest.mark.parametrize("suffix", ["parq", "pq", "bin"])
+def test_parquet_files_get_their_suffix(suffix: str, tmp_path: Path) -> None:
+    """A Parquet file of another suffix is called one, by itself and in a folder; with the suffix it is read."""
+    file = tmp_path / f"rows.{suffix}"
+    rows = [{"image": png(number), "label": "cat" if number % 2 else "dog"} for number in range(32)]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    for source in (file, tmp_path):
+        assert "a Parquet file; name it .parquet" in refuse(source)
+    named = file.rename(file.with_suffix(".parquet"))
+    for source in (named, tmp_path):
+        assert survey_without_storing(DataConfig(source=[str(source)])).classes == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("form", ["{}.{}.png", "{}_{}.png", "{}{}.png", "photos/{} ({}).png", "train/{}-{}.png"])
+def test_classes_in_names_are_taken(form: str, tmp_path: Path) -> None:
+    """Images without class folders whose names begin with their classes are refused with the setting for these."""
+    names = ("cat", "black_dog")
+    lay_out(tmp_path, *(form.format(name, number) for name in names for number in range(16)))
+    advice = re.search(r"set data\.label_from: (\{.*\})", refuse(tmp_path))
+    assert advice is not None
+    label_from = LabelFrom.model_validate(parse_yaml(advice[1], "the advice"))
+    found = survey_without_storing(DataConfig(source=[str(tmp_path)], label_from=label_from))
+    assert (found.classes, len(found.usable)) == (["black_dog", "cat"], 32)
+
+
+def test_names_without_classes_advise_nothing(tmp_path: Path) -> None:
+    """Names that differ in each image, and those of one camera, are not taken for classes; a table goes first."""
+    root = lay_out(tmp_path / "table", *(f"{name}{number}.png" for name in ("cat", "dog") for number in range(16)))
+    (root / "t.csv").write_text("image,label\ncat1.png,young\n")
+    assert "regex" not in refuse(root)
+    letters = [f"{chr(97 + number)}x1.png" for number in range(16)]
+    assert "regex" not in refuse(lay_out(tmp_path / "letters", *letters))
+    assert "regex" not in refuse(lay_out(tmp_path / "camera", *(f"IMG_{number}.png" for number in range(16))))
+
+
+@pytest.mark.parametrize("way", ["table", "labels", "parquet"])
+def test_other_suffix_of_an_image_is_named(way: str, tmp_path: Path) -> None:
+    """A refusal of a table whose images have another suffix names one that is there; with its suffix they are read."""
+    root = lay_out(tmp_path / "in", *(f"im/{number}.png" for number in range(32)))
+
+    def write_table(suffix: str) -> dict[str, Any]:
+        rows = [{"image": f"im/{n}.{suffix}", "label": "cat" if n % 2 else "dog"} for n in range(32)]
+        if way == "parquet":
+            pq.write_table(pa.Table.from_pylist(rows), root / "t.parquet")
+            return {"source": [str(root / "t.parquet")]}
+        (root / "t.csv").write_text("\n".join(["image,label", *(f"{row['image']},{row['label']}" for row in rows)]))
+        if way == "table":
+            return {"source": [str(root / "t.csv")]}
+        return {"source": [str(root)], "label_from": LabelFrom(csv=str(root / "t.csv"))}
+
+    with pytest.raises(UserError, match=r"there with another suffix, such as im/0\.png for im/0\.jpeg; write the suff"):
+        survey_without_storing(DataConfig(**write_table("jpeg")))
+    assert survey_without_storing(DataConfig(**write_table("png"))).classes == ["cat", "dog"]
+
+
+def test_small_classes_name_outer_folders(tmp_path: Path) -> None:
+    """Classes that are too small since they lie in the folders that are meant are refused with that cause."""
+    paths = [f"{name}/patient{n % 8}{name}/images/{n}.png" for name in ("cat", "dog") for n in range(16)]
+    words = r"has 2 usable images.*; patient0cat and patient0dog lie in several folders, such as cat and dog, and are"
+    assert re.search(words, refuse(lay_out(tmp_path, *paths)))

@@ -60,6 +60,25 @@ def test_classes_in_outer_folders_are_remarked() -> None:
     assert FolderLabels(["pets/cat/1.png", "pets/dog/3.png"]).describe_nesting() == []
 
 
+@pytest.mark.parametrize(
+    "form",
+    ["{}/{}/images/1.png", "{}/{}/raw/1.png", "train/{}/{}/frames/1.png", "{}/images/{}/1.png", "{}/train/{}/1.png"],
+)
+def test_classes_in_outer_folders_are_remarked_at_any_depth(form: str) -> None:
+    """So they are where folders such as images lie below them, or between them and the outer ones."""
+    paths = [form.format(*pair) for pair in (("cat", "p0"), ("cat", "p1"), ("dog", "p2"), ("dog", "p3"))]
+    labels = FolderLabels(paths)
+    assert [labels.find_label(path).name for path in paths] == ["p0", "p1", "p2", "p3"]
+    (remark,) = labels.describe_nesting()
+    assert remark.startswith("p0 and p2 lie in several folders, such as cat and dog, and are taken for classes")
+
+
+@pytest.mark.parametrize("form", ["pets/{}/images/1.png", "images/{}/1.png", "{}/images/1.png", "{}/train/1.png"])
+def test_classes_in_one_folder_need_no_remark(form: str) -> None:
+    """Class folders side by side are said nothing of, whatever lies above or below them."""
+    assert FolderLabels([form.format(name) for name in ("cat", "dog", "cow")]).describe_nesting() == []
+
+
 def test_class_called_data_beside_others() -> None:
     """A class with the name of a folder of images stays one beside other classes."""
     labels = FolderLabels(["pets/data/1.png", "pets/cat/2.png"])

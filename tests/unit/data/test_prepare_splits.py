@@ -1,5 +1,6 @@
 """The data sets of several splits come from sources that are read once, and are the same as those made one by one."""
 
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,60 @@ def test_splits_in_names_of_tables_hold(names: tuple[str, str], tmp_path: Path) 
     assert "has the word train, and that of more.csv names no split" in find_splits(tables[0], tables[2])[1]
 
 
+def write_part(source: Path, numbers: range) -> None:
+    """Write a source of pictures of two classes: a table beside them, an archive, a Parquet file, or a folder."""
+    source.parent.mkdir(parents=True, exist_ok=True)
+    if source.suffix == ".parquet":
+        rows = [{"image": png(number), "label": number % 2} for number in numbers]
+        pq.write_table(pa.Table.from_pylist(rows), source)
+    elif source.suffix == ".zip":
+        with zipfile.ZipFile(source, "w") as archive:
+            for number in numbers:
+                archive.writestr(f"{number % 2}/{number}.png", png(number))
+    else:
+        for number in numbers:
+            path = source.parent / f"{number}.png" if source.suffix else source / f"{number % 2}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(png(number))
+        if source.suffix:
+            source.write_text("\n".join(["image,label", *(f"{number}.png,{number % 2}" for number in numbers)]))
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "_classes.csv", "0000.parquet", "data.zip", "imgs", "a/imgs"])
+@pytest.mark.parametrize("folders", [("train", "test"), ("pets_train", "pets_test"), ("train/b", "test")])
+def test_splits_in_folders_of_sources_hold(name: str, folders: tuple[str, str], tmp_path: Path) -> None:
+    """Images stay in the splits of the folders that their sources lie in, also where given splits are insisted on."""
+    sources = [tmp_path / "test" / folder / name for folder in folders]
+    for place, source in enumerate(sources):
+        write_part(source, range(16 * place, 16 * place + 16))
+    pairs, remarks = find_splits(*sources)
+    assert pairs == AS_GIVEN
+    assert "images stay in the splits they came in, train and test" in remarks
+    config = {"source": list(map(str, sources)), "split": {"given": True}}
+    assert set(survey_without_storing(DataConfig.model_validate(config)).usable["came_in"].to_pylist()) == {
+        "train",
+        "test",
+    }
+    anew = survey_without_storing(DataConfig.model_validate(config | {"split": {"given": False}}))
+    pairs_anew = {*zip(anew.usable["came_in"].to_pylist(), anew.usable["split"].to_pylist(), strict=True)}
+    assert ("test", "train") in pairs_anew
+    assert any("were split anew; data.split: given keeps them there" in remark for remark in anew.remarks)
+
+
+def test_folders_of_splits_beside_another_are_said(tmp_path: Path) -> None:
+    """Where one source lies in no folder for a split, the others are split anew, and a remark says so; it helps."""
+    sources = [tmp_path / name / "labels.csv" for name in ("train", "test", "more")]
+    for place, source in enumerate(sources):
+        write_part(source, range(16 * place, 16 * place + 16))
+    pairs, remarks = find_splits(*sources)
+    assert {came_in for came_in, _ in pairs} == {None}
+    assert "labels.csv lies in a folder for train, and " in remarks
+    (tmp_path / "train" / "b").mkdir()
+    moved = (tmp_path / "more").rename(tmp_path / "train" / "b" / "more") / "labels.csv"
+    assert find_splits(*sources[:2], moved) == find_splits(sources[0], moved, sources[1])
+    assert find_splits(*sources[:2], moved)[0] == AS_GIVEN
+
+
 @pytest.mark.parametrize("name", ["pets_{}.parquet", "pets-{}-00000-of-00001.parquet", "split={}/part-0.parquet"])
 def test_splits_in_names_of_shards_hold(name: str, tmp_path: Path) -> None:
     """Images stay in the splits that the names of all Parquet files in a folder have."""
@@ -154,6 +209,27 @@ def test_unsure_splits_in_names_of_folders_are_said(tmp_path: Path) -> None:
     names = ("train_cat", "test_dog", "val_cow")
     found = find_splits(lay_out(tmp_path, *(f"{name}/{number}.png" for name in names for number in range(8))))
     assert "have splits in their names and are not taken for these" in found[1]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images_train", "images_test"),
+        ("train_images", "test_imgs", "val_images"),
+        ("pets-train", "pets-test"),
+        ("train", "testPics"),
+    ],
+)
+def test_folders_of_splits_are_no_classes(names: tuple[str, ...], tmp_path: Path) -> None:
+    """Folders of images that only splits in their names tell apart are refused as classes; a table of labels helps."""
+    paths = [f"{name}/{number}{place}.png" for place, name in enumerate(names) for number in range(8)]
+    lay_out(tmp_path, *paths)
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(["image,label", *(f"{path},{number % 2}" for number, path in enumerate(paths))]))
+    with pytest.raises(UserError, match=r"which names a split, not a class; if labels\.csv lists the classes, set"):
+        find_splits(tmp_path)
+    config = DataConfig.model_validate({"source": [str(tmp_path)], "label_from": {"csv": str(table)}})
+    assert survey_without_storing(config).classes == ["0", "1"]
 
 
 def test_holdout_is_renamed_to_test(tmp_path: Path) -> None:

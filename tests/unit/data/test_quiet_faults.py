@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import json
 import tarfile
 from pathlib import Path
@@ -162,9 +163,9 @@ def test_text_like_a_drawing_is_told_at_once(content: bytes) -> None:
         images.decode(content)
 
 
-def save(kind: str) -> bytes:
+def save(kind: str, mode: str = "RGB") -> bytes:
     sink = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(sink, kind)
+    Image.new(mode, (8, 8)).save(sink, kind)
     return sink.getvalue()
 
 
@@ -179,6 +180,22 @@ def save(kind: str) -> bytes:
         (b"MM\0\x2b\0\x08\0\0" + bytes(20), "BigTIFF in big-endian order"),
         (save("PCX"), "PCX"),
         (save("SGI"), "SGI"),
+        (save("BLP", "P"), "BLP"),
+        (save("DIB"), "DIB"),
+        (save("IM"), "IM"),
+        (save("SPIDER", "F"), "SPIDER"),
+        (save("TGA"), "TGA"),
+        (struct.pack(">7f", 1, 8, 8, 0, 1, 0, 0) + bytes(20), "SPIDER"),
+        (b"\0\0\2\0\1\0\x20\x20" + bytes(20), "CUR"),
+        (b"\x80\0\0\0\x11\xaf\1\0\x40\1\xc8\0\x08\0\3\0" + bytes(20), "FLI or FLC animation"),
+        (b"\x80\0\0\0\x12\xaf\1\0\x40\1\xc8\0\x08\0\3\0" + bytes(20), "FLI or FLC animation"),
+        (struct.pack(">5I", 30, 2, 8, 8, 1) + b"GIMP\0\0\0\x0abrush", "GIMP brush"),
+        (struct.pack(">5I", 26, 1, 8, 8, 1) + b"brush\0", "GIMP brush"),
+        (b"\x8aMNG\r\n\x1a\n" + bytes(20), "MNG"),
+        (b"\x8bJNG\r\n\x1a\n" + bytes(20), "JNG"),
+        (b"BPG\xfb\x20\0\x08\x08", "BPG"),
+        (b"FLIF31" + bytes(20), "FLIF"),
+        (b"AT&TFORM\0\0\1\0DJVUINFO", "DjVu"),
         (b'<?xml version="1.0"?>\n<!-- a -->\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
         (b"8BPS\0\1" + bytes(20), "Photoshop"),
         (b"\x89PNG\r\n\x1a\n\0\0\0\4CgBI\x50\0\x20\2", "PNG as Apple's Xcode writes for iOS"),

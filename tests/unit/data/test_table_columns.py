@@ -240,3 +240,22 @@ def test_images_in_lists_and_structs_are_read(form: str, tmp_path: Path) -> None
     pq.write_table(pa.table({"image": [pictures, []], "label": ["cat", "dog"]}), tmp_path / "t.parquet")
     details = [getattr(raw.content, "detail", "") for raw in read(tmp_path / "t.parquet")]
     assert details[0] == "t.parquet row 0 holds a list of 2; expected the bytes of one image, or its path"
+
+
+@pytest.mark.parametrize("form", ["{}.png", "pics/{}.PNG", "/home/dev/{}.jpg"])
+def test_suffix_in_table_alone_is_left_out(form: str, tmp_path: Path) -> None:
+    """A table may write a suffix that the files lack; a file of another suffix is another one."""
+    lay_out(tmp_path / "in", *(f"cat{number}" for number in range(4)), "other.png", "cat.7")
+    names = [*(f"cat{number}" for number in range(4)), "other", "cat.7"]
+    table = tmp_path / "in" / "t.csv"
+    table.write_text("\n".join(["image,label", *(f"{form.format(name)},{name}" for name in names)]))
+    expected = {name: name for name in names if name != "other"}
+    for labels in (read_labels(table), read_labels(tmp_path / "in", LabelFrom(csv=str(table)))):
+        assert {path: name for path, name in labels.items() if path in expected} == expected
+
+
+def test_file_with_the_suffix_goes_first() -> None:
+    """A file without a suffix is found by a name with one only where no file has that."""
+    assert list(PathIndex(["a/1.jpg", "a/1"]).find_files("1.jpg")) == ["a/1.jpg"]
+    assert list(PathIndex(["a/1.png", "a/1"]).find_files("1.jpg")) == ["a/1"]
+    assert list(PathIndex(["a/1.png"]).find_files("1.jpg")) == []

@@ -1,0 +1,106 @@
+"""Says which tables lie beside images, list these and are not read, and with which setting they are."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+import yaml
+from pyarrow import ArrowException
+
+from ganaug_ray.config import ColumnsConfig
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.sources import json_lines
+from ganaug_ray.data.sources.columns import has_image_and_label
+from ganaug_ray.data.sources.label_tables import read_column_names
+from ganaug_ray.data.sources.paths import drop_suffix
+from ganaug_ray.data.sources.raw import Label
+from ganaug_ray.data.sources.table_labels import TableLabels
+from ganaug_ray.errors import UserError
+
+TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES)
+MAX_TABLES = 8  # that are looked into for a remark
+MAX_TABLE_BYTES = 2**26
+
+
+def suggest_table(folder: str, paths: Sequence[str]) -> str:
+    """Say how a table that lies in a folder of images is used as that of their labels; empty if there is no such."""
+    tables = [path for path in paths if "/" not in path and path.lower().endswith(TABLE_SUFFIXES)]
+    table = "metadata.csv" if "metadata.csv" in tables else "".join(tables[:1])
+    if not table or (len(tables) > 1 and table != "metadata.csv"):
+        return ""
+    return f"; if {table} lists the classes, set {_write_setting(folder, table)}"
+
+
+def describe_unread_tables(
+    folder: str,
+    paths: Sequence[str],
+    images: Sequence[str],
+    columns: ColumnsConfig,
+    find_label: Callable[[str], Label],
+) -> Iterator[str]:
+    """Say which tables list images of a folder with other classes than those of the folders, which count.
+
+    Args:
+        folder: the source.
+        paths: of all files in it.
+        images: of these the images whose classes are those of their folders, normalised.
+        columns: of tables.
+        find_label: gives the label of an image by its folder.
+    """
+    stems = {drop_suffix(image) for image in images}
+    tables = [path for path in paths if path.lower().endswith(TABLE_SUFFIXES) and drop_suffix(path) not in stems]
+    for table in sorted(tables, key=lambda path: (path.count("/"), path))[:MAX_TABLES]:
+        with suppress(UserError, OSError, ArrowException):  # it is none of labels: any program may have written it
+            pairs = _pair_classes(folder, table, images, columns, find_label)
+            if not _is_renaming(pairs):
+                image, folder_class, table_class = min(
+                    (image, *pair) for image, pair in pairs.items() if pair[0] != pair[1]
+                )
+                yield (
+                    f"{table} lists {len(pairs)} of the images, such as {image} with {table_class} in the place of "
+                    f"{folder_class}, and is not read; to have its labels, set {_write_setting(folder, table)}"
+                )
+
+
+def _pair_classes(
+    folder: str, table: str, images: Sequence[str], columns: ColumnsConfig, find_label: Callable[[str], Label]
+) -> dict[str, tuple[str, str]]:
+    """Return image -> its class by its folder and by a table, of those that have both."""
+    place = Folder.from_uri(folder.rstrip("/"))
+    address = str(place / table)
+    if place.fs.get_file_info(f"{place.path}/{table}").size > MAX_TABLE_BYTES:
+        return {}
+    if not has_image_and_label(read_column_names(address, columns), columns):
+        return {}
+    labels = TableLabels(address, columns, images, below=table[: table.rfind("/") + 1])
+    pairs = {}
+    for image in images:
+        names = find_label(image).name, labels.find_label(image).name
+        if names[0] is not None and names[1] is not None:
+            pairs[image] = (names[0], names[1])
+    return pairs
+
+
+def _is_renaming(pairs: dict[str, tuple[str, str]]) -> bool:
+    """Whether a table has the classes of the folders, maybe by other names for all of them, such as numbers."""
+    distinct = {*pairs.values()}
+    folder_classes = {folder_class for folder_class, _ in distinct}
+    table_classes = {table_class for _, table_class in distinct}
+    if all(folder_class == table_class for folder_class, table_class in distinct):
+        return True
+    is_one_to_one = len(distinct) == len(folder_classes) == len(table_classes)
+    return is_one_to_one and folder_classes.isdisjoint(table_classes)
+
+
+def write_label_setting(**keys: str) -> str:
+    """Return the setting of these keys of data.label_from, to be copied into a job.
+
+    >>> write_label_setting(csv="labels.csv")
+    'data.label_from: {csv: labels.csv}'
+    """
+    text = yaml.safe_dump(keys, default_flow_style=True, allow_unicode=True, width=math.inf)
+    return f"data.label_from: {text.strip()}"
+
+
+def _write_setting(folder: str, table: str) -> str:
+    return write_label_setting(csv=str(Folder.from_uri(folder.rstrip("/")) / table))
