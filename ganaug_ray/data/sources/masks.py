@@ -77,15 +77,18 @@ def find_mask_sets(paths: Collection[str]) -> dict[str, str]:
     >>> find_mask_sets(["cat/1_mask.png", "cat/1_rgb.png", "cat/1_depth.png"])
     {'cat/1_mask.png': 'cat/1_depth.png'}
     """
-    sets: dict[str, list[str]] = defaultdict(list)
     masks: dict[str, str] = {}  # -> what it has in common with its set
     for path in paths:
         stem = drop_suffix(path)
-        mask_ending = MASK_ENDING.search(stem)
-        if ending := mask_ending or OTHER_ENDING.search(stem):
+        if ending := MASK_ENDING.search(stem):
+            masks[path] = stem[: ending.start()]
+    sets: dict[str, list[str]] = defaultdict(list)
+    for path in paths if masks else ():
+        stem = drop_suffix(path)
+        if path in masks:
+            sets[masks[path]].append(path)
+        elif ending := OTHER_ENDING.search(stem):
             sets[stem[: ending.start()]].append(path)
-            if mask_ending:
-                masks[path] = stem[: ending.start()]
     others = {mask: [path for path in sets[common] if path not in masks] for mask, common in masks.items()}
     pairs = {mask: min(siblings) for mask, siblings in others.items() if siblings}
     in_sets = {path for mask in pairs for path in sets[masks[mask]]}
