@@ -31,15 +31,19 @@ def explain_damage(folder: Folder, name: str) -> str | None:
     if start.startswith(b"PAR1"):
         return "it is a Parquet file; name it .parquet"
     is_called_zip = name.lower().endswith(".zip")
-    if ZIP.match(start) and not is_called_zip:
-        return "it is a zip archive; name it .zip"
-    if start[:4] == b"PK\5\6":
-        return "it holds no files"
     if ZIP.match(start):
-        return f"it is cut off before the list of its files, which is at its end; {COPY_AGAIN}"
+        return _explain_zip(start, is_called_zip)
     if is_called_zip and (start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar"):
         return "it is a tar archive, or gzip data; name it .tar or .tar.gz"
     for kind, signature in OTHER_KINDS.items():
         if re.match(signature, start):
             return f"it {kind}; {REPACK}"
     return None
+
+
+def _explain_zip(start: bytes, is_called_zip: bool) -> str:
+    if not is_called_zip:
+        return "it is a zip archive; name it .zip"
+    if start[:4] == b"PK\5\6":
+        return "it holds no files"
+    return f"it is cut off before the list of its files, which is at its end; {COPY_AGAIN}"

@@ -161,6 +161,15 @@ class Columns:
         return [] if name is None else [name]
 
 
+def _describe_expected(setting: ColumnsConfig, image: str | None) -> str:
+    """Say which columns a table should have had, of which it has the one for ``image``."""
+    if setting.image and image and not setting.label:
+        return "one called label, or data.columns: {label: ...} to name it"
+    if setting.image or setting.label:
+        return f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
+    return "image and label, or data.columns: {image: ..., label: ...} to name others"
+
+
 def choose_columns(
     names: Sequence[str],
     setting: ColumnsConfig,
@@ -210,12 +219,7 @@ def choose_columns(
         labels = list(unnamed) if may_be_classes else [None]
     chosen = tuple(label for label in labels if label is not None)
     if image is None or len(chosen) < len(labels):
-        expected = "image and label, or data.columns: {image: ..., label: ...} to name others"
-        if setting.image and image and not setting.label:
-            expected = "one called label, or data.columns: {label: ...} to name it"
-        elif setting.image or setting.label:
-            expected = f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
-        raise UserError(f"{table}: {_describe_columns(names)}; expected {expected}")
+        raise UserError(f"{table}: {_describe_columns(names)}; expected {_describe_expected(setting, image)}")
     other_labels = [by_key[key] for key in map(make_key, LABEL_NAMES) if key in by_key]
     other_labels = [name for name in other_labels if name not in (image, *chosen)]
     if setting.label:

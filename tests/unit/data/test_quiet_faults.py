@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import struct
 import json
+import struct
 import tarfile
 from pathlib import Path
 
