@@ -17,7 +17,7 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.output_dir import open_default_folder, open_experiment
 from ganaug_ray.core.progress import Progress
-from ganaug_ray.core.wording import exceeds_budget
+from ganaug_ray.core.wording import exceeds_budget, format_count
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.comparison_plan import describe_plan, fit_plan_to_images
@@ -101,6 +101,8 @@ def choose_source_job(
         job = job.model_copy(update={"about": f"do synthetic images of {name_source(source)} help?"})
     for key, reason in chosen.reasons.items():
         terminal.print_stage_line("plan", "note", f"{key}: {reason}")
+    if advice := _advise_metric(job, chosen.facts):
+        notify(advice)
     reasons = dict(chosen.reasons)
     if job.compare.planned_seeds:
         reasons["compare.splits"] = f"{describe_plan(job)}; planned for {minutes:g} minutes"
@@ -108,6 +110,17 @@ def choose_source_job(
         words = f"{minutes:g} minutes are too few: even the smallest run takes {time.describe()}"
         terminal.print_stage_line("plan", "note", words)
     return DefaultJob(job, chosen.facts, reasons)
+
+
+def _advise_metric(job: Job, facts: JobFacts) -> str | None:
+    """Say which metric lets rare classes count, where there are some and accuracy decides; else None."""
+    from ganaug_ray.data.ingest.imbalance import list_rare_classes
+
+    rare = list_rare_classes(facts.survey.count_images(), job.data)
+    if not rare or job.compare.metric != "accuracy":
+        return None
+    classes = format_count(len(rare), "class", "classes")
+    return f"{classes} with few images, such as {rare[0]}: --set compare.metric=macro_f1 lets every class count alike"
 
 
 def open_source_experiment(

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ganaug_ray.augment.arms import TEACHER
 from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
@@ -111,7 +112,10 @@ def _list_versions(markers: Mapping[str, StageRecord]) -> list[str]:
 
 
 def _read_markers(run: experiment_dir.Run, verdict: VerdictRecord) -> dict[str, StageRecord]:
-    """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
+    """Markers of the finished stages this report tells of, in order, without itself and models that no arm counts.
+
+    A teacher is among them: it screened the images that arms have.
+    """
     compared = set()
     for arm, figures in verdict.arms.items():
         for repeat in figures.repeats:
@@ -119,21 +123,29 @@ def _read_markers(run: experiment_dir.Run, verdict: VerdictRecord) -> dict[str, 
             compared.add(f"{prefix}models/{arm}/seed-{repeat.seed}")
     finished_markers = {}
     for name, folder, marker in run.list_markers():
-        if name == "report" or ("models/" in name and name not in compared):
+        is_teacher = f"models/{TEACHER}/" in name
+        if name == "report" or ("models/" in name and name not in compared and not is_teacher):
             continue
         if record := find_stage_record(folder, marker):
             finished_markers[name] = record
     return finished_markers
 
 
+def _name_stage(record: StageRecord) -> str:
+    if not isinstance(record, ModelRecord):
+        return record.stage
+    return "teach" if record.arm == TEACHER else f"train, {record.arm}"
+
+
 def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_dir.Record]:
     """Seconds of each stage, those of an arm's models added up."""
     rows: dict[str, experiment_dir.Record] = {}
     for record in markers.values():
-        stage_name = f"train, {record.arm}" if isinstance(record, ModelRecord) else record.stage
+        is_model = isinstance(record, ModelRecord) and record.arm != TEACHER
+        stage_name = _name_stage(record)
         row = rows.setdefault(stage_name, {"stage": stage_name, "seconds": 0.0, "models": 0})
         row["seconds"] = round(row["seconds"] + record.seconds, 2)
-        row["models"] += isinstance(record, ModelRecord)
+        row["models"] += is_model
     return list(rows.values())
 
 

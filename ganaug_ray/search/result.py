@@ -172,6 +172,8 @@ def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Tria
     trainings = format_count(len(plan.split_seed_pairs), "training")
     sign = "minus" if metric.higher_is_better else "plus"
     score = f"{metric.name} on validation, {sign} its standard error over {trainings}"
+    if len(plan.split_seed_pairs) == 1:
+        score = f"{metric.name} on validation, of a single training each, which may be chance"
     return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({score})"
 
 

@@ -307,3 +307,15 @@ def test_init_writes_the_job_of_what_has_begun(
     begun.run.claim_folder(load_job(tmp_path / "pets.yaml"))  # the folder takes it for its own job
     CliRunner().invoke(cli.app, ["init", str(photos), "--minutes", "20", "--out", "20.yaml"], catch_exceptions=False)
     assert machine.timed, "for other minutes a job is chosen anew"
+
+
+def test_rare_classes_are_told(tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of images with a small class, the metric that lets it count is named, unless the user has chosen one."""
+    write_images(tmp_path / "pets", 60, (40, 40))
+    for number in range(10, 60):
+        (tmp_path / "pets" / "dog" / f"{number}.jpg").unlink()
+    choose(tmp_path / "pets", 10)
+    words = " ".join(capsys.readouterr().out.split())
+    assert "1 class with few images, such as dog: --set compare.metric=macro_f1" in words
+    choose(tmp_path / "pets", 10, "compare.metric=macro_f1")
+    assert "with few images" not in capsys.readouterr().out

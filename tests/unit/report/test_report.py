@@ -421,6 +421,7 @@ def test_time_sums_models_per_arm(reported: Experiment) -> None:
         "generate",
         f"train, {REAL}",
         f"train, {SYNTHETIC}",
+        "teach",
         "compare",
     ]
     assert rows[f"train, {REAL}"]["seconds"] == pytest.approx(60, abs=1)

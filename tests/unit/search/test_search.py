@@ -515,3 +515,14 @@ def test_mix_search_goes_by_smoother_score(copy: Run, tiny_job: Job) -> None:
     with by_accuracy:
         before = plan.compute_fingerprint()
     assert plan.compute_fingerprint() != before, "trials with other scores are another search's"
+
+
+def test_sentence_says_where_a_score_is_of_one_training(copy: Run, tiny_job: Job) -> None:
+    """One training has no standard error, and its score may be chance; of several the error is in the score."""
+    look = IntermediateResult(6, 0.735)
+    trial = Trial("0001", {"augment.ratio": 0.25}, "finished", looks=(look,))
+    one, three = (
+        result.compose_sentence(plan_of(tiny_job, copy, "mix", seeds=seeds), [trial], (trial, look)) for seeds in (1, 3)
+    )
+    assert one.endswith(" on validation, of a single training each, which may be chance)")
+    assert "its standard error over 3 trainings" in three
