@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -202,6 +203,7 @@ def search(
     ] = None,
     out: Out = None,
     set_: Set = None,
+    dry_run: DryRun = False,
     verbose: Verbose = False,
     cpu: Cpu = False,
 ) -> None:
@@ -217,10 +219,12 @@ def search(
     loaded = load_job(job, set_ or [], check_network)
     with Terminal().show_progress("search", lambda: (0.0, "starting")):
         from ganaug_ray.search import driver  # it imports torch
+        from ganaug_ray.search.dry_run import describe_search
     driver.check_kind(kind)
     checked_space = driver.check_space(kind, space or find_example(kind), loaded, write)  # before anything is written
-    options = RunOptions(str(job), out, tuple(set_ or ()), verbose=verbose, cpu_only=cpu)
-    run_action(lambda p: driver.run_search(p, checked_space, write), options)
+    options = RunOptions(str(job), out, tuple(set_ or ()), dry_run=dry_run, verbose=verbose, cpu_only=cpu)
+    describe = functools.partial(describe_search, space=checked_space)
+    run_action(lambda p: driver.run_search(p, checked_space, write), options, describe)
 
 
 def _refuse_options(options: Mapping[str, object], why: str) -> None:

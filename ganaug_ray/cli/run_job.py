@@ -11,13 +11,23 @@ from ganaug_ray.errors import Interrupted, UserError
 from ganaug_ray.pipeline.run_job import PLANNING, RunOptions, read_given_job
 
 if TYPE_CHECKING:
+    from ganaug_ray.config import Job
     from ganaug_ray.core.console import Terminal
+    from ganaug_ray.core.experiment_dir import Run
+    from ganaug_ray.pipeline.job_facts import JobFacts
     from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.source_job import OpenExperiment
 
 
-def run_action(action: Callable[[Pipeline], None], options: RunOptions) -> None:
+def run_action(
+    action: Callable[[Pipeline], None], options: RunOptions, describe: Callable[[Job, Run, JobFacts], str] | None = None
+) -> None:
     """Open the job, and do something with its pipeline, unless it is only to be described.
+
+    Args:
+        action: what to do.
+        options: what is asked for.
+        describe: says what it would do; absent: what `run` would do.
 
     Raises:
         UserError: the job, its source or its folder is wrong.
@@ -30,7 +40,7 @@ def run_action(action: Callable[[Pipeline], None], options: RunOptions) -> None:
     terminal = Terminal()
     experiment = open_experiment(options, job, terminal)
     if options.is_described:
-        _describe(experiment, options, terminal)
+        _describe(experiment, options, terminal, describe)
         return
     try:
         act_on_experiment(action, experiment, options, terminal)
@@ -38,8 +48,13 @@ def run_action(action: Callable[[Pipeline], None], options: RunOptions) -> None:
         raise Interrupted("interrupted; the same command continues from here") from None
 
 
-def _describe(experiment: OpenExperiment, options: RunOptions, terminal: Terminal) -> None:
-    """Print the settings of a job, or what a run of it would do, or both."""
+def _describe(
+    experiment: OpenExperiment,
+    options: RunOptions,
+    terminal: Terminal,
+    describe: Callable[[Job, Run, JobFacts], str] | None,
+) -> None:
+    """Print the settings of a job, or what would be done with it, or both."""
     job = experiment.job
     if options.settings:
         from ganaug_ray.config.loader import dump_job
@@ -53,7 +68,7 @@ def _describe(experiment: OpenExperiment, options: RunOptions, terminal: Termina
         experiment.run.check_folder(resume_look(job, experiment.run) if options.until_clear else job)
         facts = experiment.facts or JobFacts(job, cpu_only=options.cpu_only)
         with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
-            text = describe_job(job, experiment.run, facts)
+            text = (describe or describe_job)(job, experiment.run, facts)
         terminal.print_labelled_lines(text, LABEL_WIDTH + 1)
 
 

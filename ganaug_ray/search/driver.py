@@ -62,7 +62,7 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: Path | None) -> No
     plan = SearchPlan(pipeline.job, space, str(pipeline.run.root))
     _claim_folder(plan)
     ledger = Ledger.from_folder(plan.folder.create())
-    max_trials = _count_trials(plan)
+    max_trials = plan.max_trials
     if max_trials is None:
         complete = ledger.seconds >= _get_hours(plan) * 3600
     else:
@@ -162,12 +162,6 @@ def _claim_folder(plan: SearchPlan) -> None:
                 f"{plan.folder}: holds a search with another {difference}; give another --out, or remove that folder"
             )
     plan.folder.create().write_json(IDENTITY_FILE, identity)
-
-
-def _count_trials(plan: SearchPlan) -> int | None:
-    if plan.job.search.hours is not None:
-        return None
-    return plan.algorithm.count_trials(plan.job.search.trials, plan.space)
 
 
 def _get_hours(plan: SearchPlan) -> float:

@@ -84,6 +84,13 @@ class SearchPlan:
         """Whether there is a trial without synthetic images that the others are compared with."""
         return self.space.kind == "mix"
 
+    @property
+    def max_trials(self) -> int | None:
+        """The number of trials, without the one that others are compared with; None where a time is given instead."""
+        if self.job.search.hours is not None:
+            return None
+        return self.algorithm.count_trials(self.job.search.trials, self.space)
+
     def list_budgets(self, rows: int) -> tuple[int, ...]:
         """Return the numbers of optimizer steps at which a GAN is measured, rising; the last one ends it.
 
