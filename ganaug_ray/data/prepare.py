@@ -8,6 +8,8 @@ many there are.
 
 import functools
 import hashlib
+import importlib
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +32,7 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.sources.listing import SourceListing
 from ganaug_ray.runtime.executors import Executor, map_serially
 
+CARD_MODULE = "ganaug_ray.data.card.dataset_card"
 THUMBNAIL_CHUNK = 8192  # in memory at a time
 MAX_CARD_IMAGES = 4096  # training images that the card looks at, at most
 EXAMPLES_PER_ISSUE = 6  # images on the card for each visual issue
@@ -71,6 +74,8 @@ def prepare_datasets(
     metadata = configs[0].metadata
     if metadata:
         class_metadata.read_rows(metadata)  # a mistake in it is better known now than in an hour
+    # It takes a second, in which this process has nothing to do but wait for those that read images.
+    threading.Thread(target=importlib.import_module, args=(CARD_MODULE,), daemon=True).start()
     staged = outs[0] / ".staged"
     records = []
     started = time.monotonic()
