@@ -421,11 +421,19 @@ def test_time_sums_models_per_arm(reported: Experiment) -> None:
         "generate",
         f"train, {REAL}",
         f"train, {SYNTHETIC}",
-        "teach",
         "compare",
     ]
     assert rows[f"train, {REAL}"]["seconds"] == pytest.approx(60, abs=1)
     assert rows[f"train, {REAL}"]["models"] == 2
+
+
+def test_teacher_has_its_time(experiment: Experiment) -> None:
+    """The teacher's training is a stage of its own, and none of the arms' models."""
+    experiment._model("teacher", 0, right=1)
+    figures = report.collect_figures(experiment.run, experiment.job)
+    (row,) = [row for row in figures["time"] if row["stage"] == "teach"]
+    assert row["models"] == 0
+    assert row["seconds"] > 0
 
 
 def test_surplus_models_are_left_out(experiment: Experiment) -> None:
