@@ -12,7 +12,7 @@ from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.training_time import TrainingTime
 from ganaug_ray.runtime import hardware
 from ganaug_ray.search.dry_run import describe_search
-from ganaug_ray.search.search_space import load_space
+from ganaug_ray.search.search_space import SearchKind, load_space
 from tests.conftest import DIGITS, TINY
 
 
@@ -26,11 +26,11 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ganaug_ray.search.dry_run.SIDE_BY_SIDE_FACTOR", 1.0)
 
 
-def describe(kind: str, job: Job, run: Run, tmp_path, space: str, **search: object) -> dict[str, str]:
+def describe(kind: SearchKind, job: Job, run: Run, tmp_path, space: str, **search: object) -> dict[str, str]:
     job = job.model_copy(update={"search": job.search.model_copy(update=search)})
     file = tmp_path / "space.yaml"
     file.write_text(f"space: {space}\n")
-    text = describe_search(job, run, JobFacts(job), load_space(file, kind, job))  # type: ignore[arg-type]
+    text = describe_search(job, run, JobFacts(job), load_space(file, kind, job))
     return {line[:12].strip(): line[13:] for line in text.splitlines()}
 
 
