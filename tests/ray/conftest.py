@@ -9,8 +9,8 @@ import pytest
 from ganaug_ray.runtime import cluster
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _patient() -> Iterator[None]:
-    """A busy machine needs longer for a node than Ray waits for it."""
+    """A busy machine needs longer for a node than Ray waits for it; tests elsewhere have Ray as it is."""
     with cluster.wait_for_node():
         yield
