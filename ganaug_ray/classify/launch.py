@@ -17,7 +17,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store, object_store
 from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime import cluster, resources, side_by_side, worker_group
+from ganaug_ray.runtime import cluster, resources, side_by_side, training_process
 from ganaug_ray.runtime.hardware import Hardware
 
 
@@ -118,6 +118,8 @@ def _count_parameters(arch: str, channels: int, classes: int, network_input: net
 
 
 def _train_on_ranks(training: ClassifierTraining, workers: int, use_gpu: bool) -> None:
+    from ganaug_ray.runtime import worker_group  # imports Ray Train, for which a task of one process need not wait
+
     worker_group.run_on_ranks(
         train_and_finish,
         training,
@@ -151,9 +153,9 @@ def _describe_failure(training: ClassifierTraining, error: DivergenceError | Sta
     return f"{training.name}: {error}; {weights_note}Try a lower classifier.lr than {training.config.peak_lr:g}"
 
 
-@ray.remote(max_retries=worker_group.MAX_RESTARTS)
+@ray.remote(max_retries=training_process.MAX_RESTARTS)
 def _train_task(training: ClassifierTraining, loans: object_store.StoreLoans) -> int | None:
     worker_log.install_print_handler()
-    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=worker_group.DrainWatch())
+    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=training_process.DrainWatch())
     with object_store.borrow_stores(loans, training.stores):
-        return worker_group.catch_divergence(train_and_finish, training, place)
+        return training_process.catch_divergence(train_and_finish, training, place)

@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ganaug_ray.classify.networks import Network
 from ganaug_ray.classify.split_batch_norm import SplitBatchNorm
 from ganaug_ray.config import ClassifierConfig
+from ganaug_ray.core import eager_optimizers
 from ganaug_ray.core.distributed import Place
 
 WARM_UP_SHARE = 0.05  # of all steps
@@ -99,8 +100,8 @@ def _build_group(weights: list[nn.Parameter], rate: float) -> dict[str, Any]:
 def _build_optimizer(groups: list[dict[str, Any]], config: ClassifierConfig) -> torch.optim.Optimizer:
     decay = config.effective_weight_decay
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, weight_decay=decay, fused=True)
-    return torch.optim.SGD(groups, weight_decay=decay, momentum=MOMENTUM, nesterov=True, fused=True)
+        return eager_optimizers.AdamW(groups, weight_decay=decay, fused=True)
+    return eager_optimizers.SGD(groups, weight_decay=decay, momentum=MOMENTUM, nesterov=True, fused=True)
 
 
 def count_warm_up_steps(steps: int) -> int:

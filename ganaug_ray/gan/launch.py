@@ -23,7 +23,7 @@ from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.snapshot_queue import OpenExecutor
 from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.gan.training_spec import GanTraining
-from ganaug_ray.runtime import background_worker, cluster, resources, side_by_side, worker_group
+from ganaug_ray.runtime import background_worker, cluster, resources, side_by_side, training_process
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.resources import StageResources
 from ganaug_ray.runtime.side_by_side import TrainingTask
@@ -102,13 +102,13 @@ def _plan_task(training: GanTraining, reserved: StageResources, open_executor: O
     )
 
 
-@ray.remote(max_retries=worker_group.MAX_RESTARTS)
+@ray.remote(max_retries=training_process.MAX_RESTARTS)
 def _train_task(training: GanTraining, open_executor: OpenExecutor | None) -> int | None:
     worker_log.install_print_handler()
-    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=worker_group.DrainWatch())
+    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=training_process.DrainWatch())
     Folder.from_uri(training.out).create()
     train = functools.partial(train_and_finish, open_executor=open_executor)
-    return worker_group.catch_divergence(train, training, place)
+    return training_process.catch_divergence(train, training, place)
 
 
 def _count_steps_kept(training: GanTraining) -> int:
@@ -116,6 +116,8 @@ def _count_steps_kept(training: GanTraining) -> int:
 
 
 def _train_on_ranks(training: GanTraining, workers: int, use_gpu: bool, open_executor: OpenExecutor | None) -> None:
+    from ganaug_ray.runtime import worker_group  # imports Ray Train, for which a task of one process need not wait
+
     worker_group.run_on_ranks(
         functools.partial(train_and_finish, open_executor=open_executor),
         training,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ganaug_ray.config import GanConfig
-from ganaug_ray.core import checkpoint, rng
+from ganaug_ray.core import checkpoint, eager_optimizers, rng
 from ganaug_ray.core.distributed import Place, freeze_weights
 from ganaug_ray.core.finite_guard import FiniteGuard
 from ganaug_ray.core.weight_average import WeightAverage
@@ -105,9 +105,9 @@ def train_gan(
     generator, discriminator = build_networks(config, shape, seed, place, initial)
     average = ema.build_average(generator, config.batch_size, recipe.ema_half_life)
     betas = (recipe.beta1, recipe.beta2)
-    optimizer_g = torch.optim.Adam(generator.parameters(), lr=recipe.lr_g, betas=betas, fused=True)
+    optimizer_g = eager_optimizers.Adam(generator.parameters(), lr=recipe.lr_g, betas=betas, fused=True)
     learning = discriminator.list_learning_weights(config.frozen_layers)
-    optimizer_d = torch.optim.Adam(learning, lr=recipe.lr_d, betas=betas, fused=True)
+    optimizer_d = eager_optimizers.Adam(learning, lr=recipe.lr_d, betas=betas, fused=True)
     parts: dict[str, checkpoint.Stateful] = {
         "generator": generator,
         "discriminator": discriminator,

@@ -14,7 +14,7 @@ from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime.worker_group import raise_divergence
+from ganaug_ray.runtime.training_process import raise_divergence
 
 logger = logging.getLogger(__name__)
 

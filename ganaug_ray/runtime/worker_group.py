@@ -1,9 +1,7 @@
 """Runs a function on several ranks with Ray Train: the adaptor between Ray and the torch-only training loops."""
 
 import logging
-import math
 import os
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +9,6 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-from ray._private.state import state  # private: what else knows of draining nodes needs a dashboard, or is for ranks
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # private: else its words were matched
@@ -20,21 +17,17 @@ from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_pl
 
 from ganaug_ray.core import worker_log
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count, get_last_line
 from ganaug_ray.errors import StageFailed
+from ganaug_ray.runtime.training_process import MAX_RESTARTS, DrainWatch, catch_divergence, raise_divergence
 
 logger = logging.getLogger(__name__)
 
 # A process that ends is noticed at once, a machine that is lost by Ray; this is for a peer that falls silent. While
 # rank 0 alone looks at samples the others wait too, so it must be longer than a look takes.
 SILENCE_TIMEOUT_S = 600  # seconds, of Torch's default of 1,800
-
-# Of all ranks, after one was lost; each goes on from our own newest checkpoint. They are counted from the last one that
-# was written: a training on machines that come and go is restarted as often as it takes, one that always dies is not.
-MAX_RESTARTS = 3
 
 # Of a group of workers that finds no room, one a minute: so long a cloud may take to bring machines up. Ray Train's own
 # limit is none, and what other jobs hold, or a node that is lost for good, would be waited for without an end.
@@ -46,26 +39,6 @@ STATUS_CHECK_INTERVAL_S = 1.0
 
 STATE_PREFIX = ".ray-train-"  # of a folder with Ray Train's own state
 GROUP_PREFIX = "placement-group-"  # of a file in it, named after what the ranks have reserved
-
-DRAIN_CHECK_INTERVAL_S = 5.0  # seconds, whether a node will be taken away; clouds say so 30 to 120 seconds before
-
-
-class DrainWatch:
-    """Tells whether the node of this process is about to be taken away, because Ray was told to drain it."""
-
-    def __init__(self) -> None:
-        self._node = ray.get_runtime_context().get_node_id()
-        self._asked_at = -math.inf
-        self._leaving = False
-
-    def __call__(self) -> bool:
-        """Return whether that is so; the cluster is asked every five seconds at most, and the log gets a line."""
-        if not self._leaving and time.monotonic() - self._asked_at >= DRAIN_CHECK_INTERVAL_S:
-            self._asked_at = time.monotonic()
-            self._leaving = self._node in state.get_draining_nodes()
-            if self._leaving:
-                logger.info("this node will be removed soon: writing a checkpoint")
-        return self._leaving
 
 
 def get_place() -> Place:
@@ -249,18 +222,3 @@ def _run_rank(config: dict[str, Any]) -> int | None:
     if place.is_first and group is not None:
         Folder.from_uri(config["state"]).create().write_bytes(f"{GROUP_PREFIX}{group.id.hex()}", b"")
     return catch_divergence(config["function"], config["task"], place)
-
-
-def catch_divergence(function: Callable[[Any, Place], None], task: Any, where: Place) -> int | None:
-    """Call the function, and return the step at which it diverged, or None. As an error, Ray would try it again."""
-    try:
-        function(task, where)
-    except DivergenceError as error:
-        return error.step
-    return None
-
-
-def raise_divergence(step: int | None) -> None:
-    """Raise the DivergenceError that ``catch_divergence`` returned as a step; None raises nothing."""
-    if step is not None:
-        raise DivergenceError(step)

@@ -69,7 +69,7 @@ def train(one: ClassifierTraining) -> None:
 def killed(one: ClassifierTraining) -> None:
     """Train until it is killed, in a fork of a process that has imported all this and done nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "torch._dynamo"])  # the latter by any optimizer
+    context.set_forkserver_preload([__name__])
     process = context.Process(target=train, args=(one,))
     process.start()
     process.join()
