@@ -8,7 +8,7 @@ Ray Data would have to know all blocks at its start; here what passed of a class
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ import ray
 
 from ganaug_ray.augment import screening_rules
 from ganaug_ray.augment.generated_blocks import BlockRequest, ClassBlocks, make_block
+from ganaug_ray.augment.pool_marker import write_pool_marker
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.heap_memory import keep_freed_memory
@@ -23,7 +24,7 @@ from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.errors import NothingPassed, StageFailed
+from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 from ganaug_ray.runtime import cluster, resources
 from ganaug_ray.runtime.hardware import Hardware
@@ -189,7 +190,7 @@ def _fill_store(
         if block.limits is not None:
             limits[block.name] = block.limits
         progress(sum(class_tally["kept"] for class_tally in tally.values()))
-    return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
+    return write_pool_marker(counts, seed, gan, out, screening, stored, tally, limits, started)
 
 
 def _plan_blocks(
@@ -203,46 +204,6 @@ def _plan_blocks(
     if screening is None:
         return {}
     return {name: ClassBlocks(name, BLOCK_SIZE, is_screened=True, max_blocks=1) for name in drawn}
-
-
-def _commit_pool(
-    counts: Mapping[str, int],
-    seed: int,
-    gan: Folder,
-    out: Folder,
-    screening: Screening | None,
-    stored: bool,
-    tally: Mapping[str, Counter[str]],
-    limits: Mapping[str, screening_rules.ScreeningLimits],
-    started: float,
-) -> experiment_dir.Record:
-    """Write the marker of a store whose images are written."""
-    gan_record = GanRecord.read(gan)
-    drawn_counts: dict[str, int] = {name: class_tally["kept"] for name, class_tally in tally.items()}
-    not_drawn = [name for name in counts if name in gan_record.undrawn]
-    if screening is not None:
-        not_drawn = [name for name, n in drawn_counts.items() if not n]
-    if counts and len(not_drawn) == len(counts):
-        raise NothingPassed(f"no generated image passed the screening (see {out.name}/screened.parquet)")
-    rejected_counts = {}
-    for name, class_tally in tally.items():
-        rejected_counts[name] = {reason: n for reason, n in sorted(class_tally.items()) if reason != "kept"}
-    joined = _join_limits(limits, gan_record.classes) if limits else None
-    settings = screening.config.model_dump() if screening else None
-    ordered_counts = dict(sorted(counts.items()))
-    record = {
-        "hash": experiment_dir.compute_fingerprint(gan_record.hash, seed, ordered_counts, BLOCK_SIZE, settings),
-        "inputs": {"gan": gan_record.hash},
-        "asked": dict(counts),
-        "counts": drawn_counts,
-        "screened": rejected_counts,
-        "not_drawn": not_drawn,
-        "unjudged": joined.list_unjudged(gan_record.classes) if joined else [],
-        "limits": asdict(joined) if joined else None,
-        "seed": seed,
-        "images": sum(drawn_counts.values()) if stored else 0,
-    }
-    return experiment_dir.write_marker(out, "synthetic.json", "generate", started, record)
 
 
 def _make_on_actors(
@@ -281,14 +242,6 @@ def _make_on_actors(
         idle.append(running.pop(ref))
         yield summary
         waiting.extend(plans[summary.name].take_blocks())
-
-
-def _join_limits(
-    limits: Mapping[str, screening_rules.ScreeningLimits], classes: list[str]
-) -> screening_rules.ScreeningLimits:
-    """Join the limits of the classes; of one that no images were asked of, any other's say that there were none."""
-    other = next(iter(limits.values()))
-    return screening_rules.ScreeningLimits.join_classes([limits.get(name, other) for name in classes])
 
 
 def _merge_rejects(out: Folder) -> None:

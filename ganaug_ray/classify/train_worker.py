@@ -1,5 +1,6 @@
 """One rank of a classifier's training: loads images, runs the training loop, and on rank 0 writes the model folder."""
 
+import copy
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from ganaug_ray.classify.checkpointing import TrainingCheckpoints
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.config.base import SCALING_KEYS
-from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
+from ganaug_ray.core import checkpoint, compilation, experiment_dir, metrics_log, rng
 from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
@@ -24,7 +25,7 @@ from ganaug_ray.core.heap_memory import reuse_freed_memory
 from ganaug_ray.core.records import DatasetRecord, ModelRecord, ModelSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import shared_memory
-from ganaug_ray.data.loading.batch import BatchFeed
+from ganaug_ray.data.loading.batch import Batch, BatchFeed, draw_random_batch
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 
 LAST_GOOD_FILE = "last_good.safetensors"
@@ -120,11 +121,13 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
 
     try:
         with use_deterministic_algorithms(config.deterministic), reuse_freed_memory(place.device):
+            first = checkpoints.start.step if checkpoints.start else 0
+            compiled = choose_compile(network, batches, val, config, facts, range(first, steps), place)
             evaluation = training_loop.train_classifier(
                 network,
                 batches,
                 val,
-                config,
+                config.model_copy(update={"compile": compiled}),
                 steps,
                 draws,
                 place,
@@ -177,6 +180,43 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         record["tally"] = tally
     ModelRecord.write(out, "train", started, record)
     checkpoint.delete_all(out / CHECKPOINT_FOLDER)
+
+
+def choose_compile(
+    network: networks.Network,
+    batches: BatchFeed,
+    val: ResidentImages,
+    config: ClassifierConfig,
+    facts: DatasetRecord,
+    steps: range,
+    place: Place,
+) -> bool:
+    """Decide whether a classifier's network is compiled, alike on every rank; see ``compilation.choose_compile``.
+
+    Steps are timed on a copy of the network and on noise: real batches would be counted in the model's record.
+
+    Args:
+        network: to be trained; it is left as it is.
+        batches: of the training.
+        val: the validation split.
+        config: the training's.
+        facts: of the data set.
+        steps: those that are left.
+        place: this rank.
+    """
+
+    def make_batch() -> Batch:
+        rows = place.slice_rows(batches.count_rows(steps.start))
+        count = rows.stop - rows.start
+        return draw_random_batch(count, len(facts.classes), facts.channels, facts.image_size, place.device)
+
+    def train_briefly(compiled: bool, timed: Callable[[int], Batch], alone: Place) -> None:
+        brief = training_loop.keep_steps_alone(config, compiled)
+        copied = copy.deepcopy(network)
+        training_loop.train_classifier(copied, timed, val, brief, compilation.NEVER, 0, alone, _ignore_row)
+
+    key = (len(facts.classes), facts.channels, facts.image_size)
+    return compilation.choose_compile(config, len(steps), place, make_batch, train_briefly, key)
 
 
 def balance_class_weights(counts: list[int]) -> torch.Tensor:

@@ -11,7 +11,7 @@ from ganaug_ray.classify import batch_augmentation, split_batch_norm
 from ganaug_ray.classify.networks import Network
 from ganaug_ray.classify.optimization import OptimizerSchedule
 from ganaug_ray.config import ClassifierConfig
-from ganaug_ray.core import checkpoint, rng
+from ganaug_ray.core import checkpoint, compilation, rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import FiniteGuard
 from ganaug_ray.core.weight_average import WeightAverage
@@ -68,7 +68,7 @@ def train_classifier(
         network: on the place's device; its weights are changed.
         batches: step -> this rank's part of the global batch.
         val: the whole validation split.
-        config: optimizer, augmentation and intervals.
+        config: optimizer, augmentation and intervals; compile ``auto`` counts as False here, see ``core.compilation``.
         steps: optimizer steps; all of them are done, unless config.patience ends training early.
         seed: of augmentation draws and dropout.
         place: this rank.
@@ -94,7 +94,9 @@ def train_classifier(
         schedule.state = start.tensors[OPTIMIZER_KEY]
         history.restore_tensors(start.tensors)
         first = start.step
+    begin_step = compilation.compile_networks(config, place, network)
     for step in range(first, steps):
+        begin_step()
         sums, total = _compute_gradients(network, schedule, batches, config, step, seed, place, weights_K)
         guard.check_gradients(schedule.optimizer)
         schedule.optimizer.step()
@@ -126,6 +128,17 @@ def train_classifier(
             save(now, parts, {OPTIMIZER_KEY: schedule.state, **history.pack_tensors()})
     assert history.selected is not None, "the last step has an evaluation"
     return history.selected
+
+
+def keep_steps_alone(config: ClassifierConfig, compiled: bool) -> ClassifierConfig:
+    """Return the settings of a training that is nothing but steps of all layers, to time these.
+
+    Args:
+        config: the training's.
+        compiled: whether its network is.
+    """
+    never = dict.fromkeys(("log_every", "evaluate_every"), compilation.NEVER)
+    return config.model_copy(update={**never, "freeze_steps": 0, "patience": None, "compile": compiled})
 
 
 def _prepare_candidate(network: Network, average: WeightAverage[Network] | None, place: Place) -> Network:
@@ -231,7 +244,7 @@ def evaluate_network(network: Network, rows: ResidentImages, place: Place) -> tu
     sums = torch.zeros(2, dtype=place.sum_dtype, device=place.device)
     for start in range(share.start, share.stop, network.batch_size):
         x_BCHW, y_B = rows.take_rows(slice(start, min(start + network.batch_size, share.stop)))
-        logits_BK = network(x_BCHW)
+        logits_BK = network.forward(x_BCHW)  # its call may be compiled, for the batches of training
         sums[0] += (logits_BK.argmax(1) == y_B).sum()
         sums[1] += F.cross_entropy(logits_BK, y_B, reduction="sum")
     place.sum_over_ranks(sums)

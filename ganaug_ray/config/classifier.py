@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ganaug_ray.config.base import Count, Rate, TrainingConfig, steps_field
+from ganaug_ray.config.base import Count, Rate, TrainingConfig, is_falsy, steps_field
 
 DEFAULT_CLASSIFIER_STEPS = 1500
 AVERAGED_SHARE = 0.1  # of a training: half-life of the averaged network (measured: docs/results/verdict-checks.md)
@@ -64,6 +64,9 @@ class ClassifierConfig(TrainingConfig):
     tenth of the images that the training sees if the last weights are kept, else no average."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of layers in training, not of weights; auto: bf16 on GPUs."""
+    compile: Literal["auto"] | bool = Field(default=False, exclude_if=is_falsy)
+    """Compile the network for its training, on a GPU with CUDA graphs: faster steps after a minute or more of
+    compiling. auto: if a few timed steps show that it saves time; never on the CPU."""
     accumulate: Count = 1
     """Number of parts in which a batch goes through the network; more parts need less memory."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3

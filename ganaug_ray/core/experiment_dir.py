@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
@@ -177,14 +176,12 @@ class Run:
 
     def _collect_changes(self, previous: Record, job: Job) -> JobChanges:
         """Return what follows from the settings that the folder was not made with. Raises UserError."""
-        from ganaug_ray.config import Job
         from ganaug_ray.config.loader import find_differences
-        from ganaug_ray.core.job_changes import JobChanges
+        from ganaug_ray.core.job_changes import JobChanges, complete_settings, dump_settings
 
-        with suppress(ValidationError):  # settings that are newer than the folder had their defaults
-            previous = _dump_settings(Job.model_validate(_fill_old_defaults(previous)))
+        previous = complete_settings(previous)
         changes = JobChanges(self._list_made_stages(), previous.get("arms") or {}, self._read_failed_stage())
-        for key, (before, after) in find_differences(previous, _dump_settings(job)).items():
+        for key, (before, after) in find_differences(previous, dump_settings(job)).items():
             changes.add_change(key, before, after)
         lines = changes.refusals
         if lines:
@@ -289,19 +286,6 @@ class Run:
 def format_split_prefix(number: int) -> str:
     """Return the prefix of a split's folders in messages, such as ``splits/1/``; empty for the first split."""
     return f"splits/{number}/" if number else ""
-
-
-def _fill_old_defaults(previous: Record) -> Record:
-    """Give a stored job the settings that are newer than it and whose default is not what was done before them."""
-    classifier = previous.get("classifier")
-    return previous | {"classifier": {"keep": "best", **classifier}} if isinstance(classifier, dict) else previous
-
-
-def _dump_settings(job: Job) -> Record:
-    """What is compared of two jobs: arms that follow from the augment section are arms like others."""
-    settings = job.model_copy(update={"arms": job.compared_arms}).model_dump(exclude_none=True)
-    settings["data"]["split"].setdefault("given", False)  # what was done before a plan decided it
-    return settings
 
 
 def _describe_error(error: OSError) -> str:

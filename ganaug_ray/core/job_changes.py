@@ -8,9 +8,13 @@ goes on to a later one.
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
+from ganaug_ray.config import Job
 from ganaug_ray.config.augment import KIND_TRAITS
 from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.config.job import AUGMENT_TRIALS, BASELINE_ARM, TEACHER
@@ -51,6 +55,29 @@ _LEFT_BY = {
 _ANY_MODEL = r"models/.*"  # left by the others: train, choose, sizes, compare-models
 _POOL = re.compile(r"synthetic.*")
 _SOURCE = re.compile(r"augment\.images(\.[^.]+)?|augment\.generator")  # as a whole, added or left out
+
+
+def complete_settings(previous: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a stored job in today's form: settings that are newer than it had their defaults.
+
+    What is no job any more is returned as it is.
+    """
+    with suppress(ValidationError):
+        return dump_settings(Job.model_validate(_fill_old_defaults(previous)))
+    return previous
+
+
+def dump_settings(job: Job) -> dict[str, Any]:
+    """Return what is compared of two jobs: arms that follow from the augment section are arms like others."""
+    settings = job.model_copy(update={"arms": job.compared_arms}).model_dump(exclude_none=True)
+    settings["data"]["split"].setdefault("given", False)  # what was done before a plan decided it
+    return settings
+
+
+def _fill_old_defaults(previous: dict[str, Any]) -> dict[str, Any]:
+    """Give a stored job the settings that are newer than it and whose default is not what was done before them."""
+    classifier = previous.get("classifier")
+    return previous | {"classifier": {"keep": "best", **classifier}} if isinstance(classifier, dict) else previous
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from functools import partial
 
 from safetensors.torch import load as tensors_from_bytes
 
-from ganaug_ray.core import checkpoint
+from ganaug_ray.config import GanConfig
+from ganaug_ray.core import checkpoint, compilation
 from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
@@ -17,9 +18,10 @@ from ganaug_ray.core.heap_memory import reuse_freed_memory
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.weight_average import WeightAverage
+from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.data.loading.sampler import Sampling
-from ganaug_ray.gan import compile_trial, training_loop
+from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.networks import Discriminator, Generator
 from ganaug_ray.gan.snapshot_meter import SnapshotMeter
 from ganaug_ray.gan.snapshot_queue import OpenExecutor, SnapshotExecutor
@@ -92,7 +94,7 @@ def train_rank(
             hooks = _wrap_snapshot(hooks, on_snapshot)
         try:
             with use_deterministic_algorithms(config.deterministic), reuse_freed_memory(place.device):
-                compiled = compile_trial.choose_compile(batches, config, shape, range(first, steps), place)
+                compiled = choose_compile(batches, config, shape, range(first, steps), place)
                 training_loop.train_gan(
                     batches,
                     config.model_copy(update={"compile": compiled}),
@@ -113,6 +115,28 @@ def train_rank(
         if recorder is not None:
             recorder.wait_for_figures()
     return recorder
+
+
+def choose_compile(
+    batches: Callable[[int], Batch], config: GanConfig, shape: training_loop.ImageShape, steps: range, place: Place
+) -> bool:
+    """Decide whether a GAN's networks are compiled, alike on every rank; see ``compilation.choose_compile``.
+
+    Args:
+        batches: step -> this rank's part of the global batch of real images.
+        config: the training's.
+        shape: classes, channels and size of the images to draw.
+        steps: those that are left.
+        place: this rank.
+    """
+    never = dict.fromkeys(("log_every", "checkpoint_every", "snapshot_every"), compilation.NEVER)
+
+    def train_briefly(compiled: bool, timed: Callable[[int], Batch], alone: Place) -> None:
+        brief = config.model_copy(update={**never, "compile": compiled})
+        training_loop.train_gan(timed, brief, shape, compilation.NEVER, 0, alone, None, _SILENT_HOOKS)
+
+    make_batch = partial(batches, steps.start)
+    return compilation.choose_compile(config, len(steps), place, make_batch, train_briefly, shape)
 
 
 def _open_executor(

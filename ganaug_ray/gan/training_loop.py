@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ganaug_ray.config import GanConfig
-from ganaug_ray.core import checkpoint, eager_optimizers, rng
+from ganaug_ray.core import checkpoint, compilation, eager_optimizers, rng
 from ganaug_ray.core.distributed import Place, freeze_weights
 from ganaug_ray.core.finite_guard import FiniteGuard
 from ganaug_ray.core.weight_average import WeightAverage
@@ -85,7 +85,7 @@ def train_gan(
 
     Args:
         batches: step -> this rank's part of the global batch of real images.
-        config: the preset, and intervals; compile ``auto`` counts as False here, see ``compile_trial``.
+        config: the preset, and intervals; compile ``auto`` counts as False here, see ``core.compilation``.
         shape: classes, channels and size of the images to draw.
         steps: of the discriminator and of the generator each.
         seed: of weights and latents.
@@ -189,20 +189,6 @@ def train_gan(
             tensors = checkpoint.pack_states(parts) if place.is_first else {}
             hooks.save(checkpoint.Checkpoint(now, tensors))
     return average
-
-
-def compile_networks(config: GanConfig, place: Place, *networks: torch.nn.Module) -> Callable[[], None]:
-    """Compile networks if the config says so, on a GPU with CUDA graphs; return what is to be called at each step.
-
-    In place: names of weights, DDP and the average do not notice.
-    """
-    if config.compile is not True:
-        return lambda: None
-    records_graphs = place.device.type == "cuda"
-    for network in networks:
-        network.compile(mode="reduce-overhead" if records_graphs else None)
-    # With CUDA graphs: from there on what the networks gave in the step before may be overwritten.
-    return torch.compiler.cudagraph_mark_step_begin if records_graphs else lambda: None
 
 
 def find_rate_factor(factors: Mapping[int, float], step: int) -> float:

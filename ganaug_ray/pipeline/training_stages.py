@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ganaug_ray.augment import arm_batches, arms, synthetic_pools
+from ganaug_ray.augment import arms, synthetic_pools
 from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import AugmentationRecord, DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
+from ganaug_ray.pipeline.classifier_fits import ClassifierFits, ModelRequest, plan_fits
 from ganaug_ray.pipeline.progress import read_fit_progress, read_side_by_side_progress
 from ganaug_ray.pipeline.stage import Split, StageContext
 from ganaug_ray.report import gan_figures
 
 if TYPE_CHECKING:
-    from ganaug_ray.classify.train_worker import ClassifierTraining
     from ganaug_ray.gan.training_spec import GanTraining
     from ganaug_ray.runtime.hardware import Hardware
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
-
-ModelRequest = tuple[Split, str, int]
-"""A model that is to be trained: the split, the arm, the seed."""
 
 
 def choose_augmentation(context: StageContext) -> None:
@@ -107,9 +103,9 @@ def train_gan(context: StageContext, with_classifiers: bool = False) -> None:
         hardware = context.connect_cluster()
         folders = [gan.folder for _, gan in missing]
         notify = functools.partial(context.terminal.print_stage_line, "train-gan", "note")
-        fits = _Fits([], [])
+        fits = ClassifierFits([], [])
         if with_classifiers and leave_room(context.job.gan, len(trainings), hardware):
-            fits = _plan_fits(context, _list_early_models(context, hardware), "train-gan")
+            fits = plan_fits(context, _list_early_models(context, hardware), "train-gan")
         others = plan_tasks(fits.trainings, context.job.data.resident_gb, hardware)
         with context.terminal.show_progress(
             "train-gan", lambda: read_side_by_side_progress(folders, planned.steps, fits.steps)
@@ -240,48 +236,11 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
 
     if not requests:
         return
-    fits = _plan_fits(context, requests, stage)
+    fits = plan_fits(context, requests, stage)
     hardware = context.connect_cluster()
     notify = functools.partial(context.terminal.print_stage_line, stage, "note")
     with context.terminal.show_progress(stage, lambda: read_fit_progress(fits.steps)):
         train_classifiers(fits.trainings, context.job.data.resident_gb, hardware, notify)
-
-
-@dataclass(frozen=True)
-class _Fits:
-    """The trainings of classifiers, and the folder and the steps of each."""
-
-    trainings: list[ClassifierTraining]
-    steps: list[tuple[Folder, int]]
-
-
-def _plan_fits(context: StageContext, requests: list[ModelRequest], stage: str) -> _Fits:
-    """Return the trainings of these models; what they start from is read first, and told on the terminal."""
-    from ganaug_ray.classify import initial_weights
-    from ganaug_ray.verdict import from_experiment
-
-    gaining = {}
-    for arm in dict.fromkeys(arm for _, arm, _ in requests):
-        if arms.is_deferred(context.job, arm):
-            gaining[arm] = from_experiment.choose_classes_for_guided_arm(context.job, context.run, arm)
-    steps = {}
-    for split in {split.number: split for split, _, _ in requests}.values():
-        if weights := initial_weights.prepare_weights(split.job, split.run):
-            context.terminal.print_stage_line(
-                stage, "note", f"{split.name}starts from {initial_weights.describe_match(weights)}"
-            )
-        for arm in dict.fromkeys(arm for other, arm, _ in requests if other.number == split.number):
-            if arm in split.job.compared_arms and split.job.compared_arms[arm].traits.transfer:
-                arm_batches.prepare_transfer(split.job, split.run, arm)
-        arm_batches.refuse_streamed(split.job, split.run)
-        rows = DatasetRecord.read(split.run.dataset).count_train_images()
-        steps[split.number] = split.job.classifier.count_steps(rows)
-    trainings = []
-    fit_steps = []
-    for split, arm, seed in requests:
-        trainings.append(arm_batches.build_training(split.job, split.run, arm, seed, gaining.get(arm)))
-        fit_steps.append((split.run.locate_model(arm, seed), steps[split.number]))
-    return _Fits(trainings, fit_steps)
 
 
 def _describe_teacher(split: Split) -> str:

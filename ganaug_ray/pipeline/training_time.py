@@ -21,10 +21,9 @@ from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.classify import networks
 from ganaug_ray.classify import training_loop as classifier_loop
 from ganaug_ray.config import Job
-from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.heap_memory import reuse_freed_memory
-from ganaug_ray.data.loading.batch import Batch, BatchFeed
+from ganaug_ray.data.loading.batch import Batch, BatchFeed, draw_random_batch
 from ganaug_ray.data.loading.image_store import LabelledImages
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan import training_loop as gan_loop
@@ -198,11 +197,7 @@ class _TimedBatches(BatchFeed):
     """
 
     def __init__(self, rows: int, job: Job, images: ImageFacts, device: torch.device, waiting: list[int]) -> None:
-        draw = rng.make_generator("training time")
-        size = job.data.image_size
-        x_BCHW = 2 * torch.rand(rows, images.channels, size, size, generator=draw) - 1
-        y_B = torch.randint(images.classes, (rows,), generator=draw)
-        self._batch = Batch(x_BCHW.to(device), y_B.to(device), np.arange(rows), rows)
+        self._batch = draw_random_batch(rows, images.classes, images.channels, job.data.image_size, device)
         self._begins_s: list[float] = []
         self._waiting = waiting
 
@@ -235,9 +230,8 @@ def _time_classifier(job: Job, images: ImageFacts, place: Place, waiting: list[i
     network.to(place.device).to(memory_format=torch.channels_last)
     batches = _TimedBatches(_average_batch(job, images.counts["train"], steps), job, images, place.device, waiting)
     val = _make_blank_images(min(network.batch_size, images.count("val")), job, images, place.device)
-    steps_alone = config.model_copy(
-        update={"log_every": NEVER, "evaluate_every": NEVER, "freeze_steps": 0, "patience": None}
-    )
+    # Compiling would take longer than all of this: the steps are timed without, and so are rather too slow.
+    steps_alone = classifier_loop.keep_steps_alone(config, compiled=False)
     if config.augment == "auto":
         steps_alone = steps_alone.model_copy(update={"augment": "strong"})  # the longer of the two
     with suppress(_EnoughSteps):

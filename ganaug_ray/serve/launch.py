@@ -102,6 +102,8 @@ def serve_model(
             hardware = read_local_hardware()  # it imports torch
         replica_gpus = serve_config.choose_gpus(gpus, hardware)
         min_replicas, max_replicas = serve_config.choose_replicas(bounds, hardware, cpus, replica_gpus)
+        if lowered := serve_config.describe_lowered_replicas(bounds, max_replicas, hardware):
+            Terminal().print_stage_line("serve", "note", lowered)
     else:  # what a cluster has, its machines know
         replica_gpus = gpus or 0
         min_replicas, max_replicas = serve_config.choose_replicas(

@@ -167,6 +167,18 @@ def choose_replicas(
     return bounds[0], min(bounds[1], room)
 
 
+def describe_lowered_replicas(bounds: tuple[int, int] | None, most: int, hardware: Hardware) -> str | None:
+    """Say in one line that fewer replicas than asked for can ever run; None where all can.
+
+    >>> describe_lowered_replicas((1, 8), 2, Hardware.of_one_machine(8, 2))
+    '--replicas 1:8: at most 2 are started, since this machine has 2 GPUs'
+    """
+    if bounds is None or most >= bounds[1]:
+        return None
+    gpus = format_count(hardware.gpus, "GPU")
+    return f"--replicas {bounds[0]}:{bounds[1]}: at most {most} are started, since this machine has {gpus}"
+
+
 def count_cpus(settings: DeploymentSettings) -> int:
     """Return how many CPUs a local Ray must declare for all replicas to fit."""
     return max(os.cpu_count() or 1, int(settings.max_replicas * settings.cpus + 0.999))

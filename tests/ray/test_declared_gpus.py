@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray import serve
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from ganaug_ray.augment.arms import locate_teacher
@@ -39,7 +40,17 @@ from ganaug_ray.search.search_plan import SearchPlan
 from ganaug_ray.search.search_space import Dimension, SearchSpace
 from ganaug_ray.search.trial_log import Ledger
 from ganaug_ray.search.tune_runner import plan_trials, run_trials
+from ganaug_ray.serve.deployment_settings import DeploymentSettings
+from ganaug_ray.serve.serve_config import (
+    ListenAddress,
+    choose_gpus,
+    choose_replicas,
+    parse_replicas,
+    start_serve,
+    stop_serve,
+)
 from tests.conftest import PATIENCE
+from tests.helpers.serving import encoded, free_port, post, promote
 from tests.ray.one_cluster.test_snapshots import submit_when_started
 
 GPUS = 8
@@ -227,6 +238,37 @@ def test_search_trial_ends_on_one_gpu(notes: Path, experiment: Run, tiny_job: Jo
         run_trials(plan, ledger, 1, 1, needs[0], lambda trial: None)
     assert [trial.status for trial in Ledger.from_folder(plan.folder).ended_trials] == ["finished"]
     assert [len(names) for names in collect_reserved(notes)] == [1]
+
+
+def test_servers_reserve_all_gpus(notes: Path, tmp_path: Path) -> None:
+    """With 1, 2 and 8 GPUs, as many replicas as fit come up and reserve all of these; more are not waited for."""
+    folder = Folder.from_uri(tmp_path / "pets")
+    promote(folder, 0)
+    where = ListenAddress(port=free_port())
+    asked: list[tuple[int, float | None, str]] = [(1, 0.5, "1:64"), (2, None, "2"), (GPUS, 4, "1:64")]
+    try:
+        for gpus, replica_gpus, replicas in asked:
+            collect_reserved(notes)
+            with leave_gpus(gpus) as hardware:
+                start_serve(plan_most_replicas(folder, replica_gpus, replicas, hardware), where)
+                assert wait_for_free_gpus(0), "the replicas have all that were left"
+                status, body = post(f"{where.url}/v1/predict", encoded())
+                assert status == 200, body
+                serve.delete("default")
+            reserved = collect_reserved(notes)
+            assert len(reserved) == 2, "a process for each replica that the GPUs allow"
+            assert len({gpu for names in reserved for gpu in names}) == gpus
+    finally:
+        stop_serve()
+
+
+def plan_most_replicas(folder: Folder, gpus: float | None, replicas: str, hardware: Hardware) -> DeploymentSettings:
+    """Plan a server as ``ganaug serve`` does, with its largest number of replicas from the start."""
+    replica_gpus = choose_gpus(gpus, hardware)
+    _, most = choose_replicas(parse_replicas(replicas), hardware, gpus=replica_gpus)
+    return DeploymentSettings(
+        str(folder), needs_key=False, min_replicas=most, max_replicas=most, gpus=replica_gpus, alone=True
+    )
 
 
 def _return_device(device: str) -> str:

@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from ganaug_ray.core import rng
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -45,6 +47,26 @@ class Batch:
         (2, 1)
         """
         return None if self.real is None else len(range(part, self.real, parts))
+
+
+def draw_random_batch(rows: int, classes: int, channels: int, size: int, device: torch.device) -> Batch:
+    """Draw a batch of noise to time steps with, the same one every time.
+
+    Args:
+        rows: of the batch, B.
+        classes: labels are drawn from.
+        channels: of the images, C.
+        size: height and width of the images, in pixels.
+        device: that the tensors are on.
+
+    >>> batch = draw_random_batch(4, classes=3, channels=1, size=8, device=torch.device("cpu"))
+    >>> batch.x_BCHW.shape, batch.total
+    (torch.Size([4, 1, 8, 8]), 4)
+    """
+    draw = rng.make_generator("training time")
+    x_BCHW = 2 * torch.rand(rows, channels, size, size, generator=draw) - 1
+    y_B = torch.randint(classes, (rows,), generator=draw)
+    return Batch(x_BCHW.to(device), y_B.to(device), np.arange(rows), rows)
 
 
 class BatchFeed(Protocol):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ganaug_ray.augment import arm_batches, arms, generate, mixed_batches, soft_labels, strategies
+from ganaug_ray.augment import arm_batches, arms, mixed_batches, pool_marker, soft_labels, strategies
 from ganaug_ray.augment.live_generation import LiveFeed
 from ganaug_ray.augment.screening_rules import Evidence, ScreeningLimits
 from ganaug_ray.classify import batch_augmentation, networks, training_loop
@@ -188,7 +188,7 @@ def test_complete_class_gets_no_images() -> None:
         evidence = Evidence(torch.full((5,), label), torch.eye(3)[[label] * 5], torch.ones(5), torch.arange(5.0))
         return ScreeningLimits.from_evidence(evidence, ScreenConfig(), [0.0, 0.0, 1.0])
 
-    joined = generate._join_limits({"owl": limits(2), "cat": limits(0)}, ["cat", "dog", "owl"])
+    joined = pool_marker.join_limits({"owl": limits(2), "cat": limits(0)}, ["cat", "dog", "owl"])
     assert joined.drawn == (True, False, True)
     assert joined.agreement == (1.0, 0.0, 1.0)
 

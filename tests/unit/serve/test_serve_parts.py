@@ -387,6 +387,9 @@ def test_replicas_take_gpus_where_there_are_any() -> None:
     assert serve_config.choose_replicas(None, two_gpus, 1, 1) == (1, 2)
     assert serve_config.choose_replicas(None, two_gpus, 1, 0.5) == (1, 4)
     assert serve_config.choose_replicas((1, 8), two_gpus, 1, 1) == (1, 2), "more could never start"
+    note = serve_config.describe_lowered_replicas((1, 8), 2, two_gpus)
+    assert note == "--replicas 1:8: at most 2 are started, since this machine has 2 GPUs"
+    assert serve_config.describe_lowered_replicas((1, 2), 2, two_gpus) is None
     assert serve_config.choose_replicas(None, two_gpus, 1, 0) == (1, 8)
     with pytest.raises(UserError, match=r"--gpus 1: torch sees 0 GPUs on this machine; give --gpus 0"):
         serve_config.choose_gpus(1, none)
