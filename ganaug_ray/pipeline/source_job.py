@@ -199,7 +199,9 @@ def find_begun_job(
     job = build_job(content, str(root / "job.yaml"), Path.cwd(), overrides, check_network)
     if job.data.source != [resolve_source(source)] or minutes not in (None, job.compare.budget_minutes):
         return None
-    return BegunJob(Job.model_validate(job.model_dump(exclude_defaults=True)), str(root))
+    given = job.dump_given(exclude_defaults=True)
+    given["compare"] = {"splits": job.compare.splits, "seeds": job.compare.seeds} | given.get("compare", {})
+    return BegunJob(Job.model_validate(given), str(root))
 
 
 def _refuse_other_experiment(job: Job, run: Run, source: str, minutes: float | None) -> None:
