@@ -100,6 +100,7 @@ def generate_pool(
     screening: Screening | None = None,
     progress: Callable[[int], None] = lambda images: None,
     stored: bool = True,
+    planned: Mapping[str, int] | None = None,
 ) -> experiment_dir.Record:
     """Generate and screen a store of ``counts`` images a class, with a pool of Ray actors.
 
@@ -113,6 +114,8 @@ def generate_pool(
         progress: called with the number of images kept so far.
         stored: whether images are kept; False: they are made while a classifier trains, and the limits are set on
             the first block of each class, the same one that sets them for stored images.
+        planned: counts of all classes that the store may get: its hash is that of these, since they and the generator
+            decide each image; absent: ``counts``.
 
     Returns:
         The marker synthetic.json.
@@ -128,7 +131,7 @@ def generate_pool(
         if screening is not None:
             _merge_rejects(out)
 
-    return _fill_store(counts, seed, gan, out, screening, progress, stored, make_blocks)
+    return _fill_store(counts, planned or counts, seed, gan, out, screening, progress, stored, make_blocks)
 
 
 def is_local_job(counts: Mapping[str, int]) -> bool:
@@ -145,6 +148,7 @@ def generate_locally(
     progress: Callable[[int], None] = lambda images: None,
     stored: bool = True,
     device: str = "cpu",
+    planned: Mapping[str, int] | None = None,
 ) -> experiment_dir.Record:
     """Generate the same files as ``generate_pool``, in this process and without Ray.
 
@@ -164,11 +168,12 @@ def generate_locally(
         if rejects:
             out.write_table("screened.parquet", pa.concat_tables(rejects))
 
-    return _fill_store(counts, seed, gan, out, screening, progress, stored, make_blocks)
+    return _fill_store(counts, planned or counts, seed, gan, out, screening, progress, stored, make_blocks)
 
 
 def _fill_store(
     counts: Mapping[str, int],
+    planned: Mapping[str, int],
     seed: int,
     gan: Folder,
     out: Folder,
@@ -189,7 +194,7 @@ def _fill_store(
         if block.limits is not None:
             limits[block.name] = block.limits
         progress(sum(class_tally["kept"] for class_tally in tally.values()))
-    return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
+    return _commit_pool(counts, planned, seed, gan, out, screening, stored, tally, limits, started)
 
 
 def _plan_blocks(
@@ -207,6 +212,7 @@ def _plan_blocks(
 
 def _commit_pool(
     counts: Mapping[str, int],
+    planned: Mapping[str, int],
     seed: int,
     gan: Folder,
     out: Folder,
@@ -229,7 +235,7 @@ def _commit_pool(
         rejected_counts[name] = {reason: n for reason, n in sorted(class_tally.items()) if reason != "kept"}
     joined = _join_limits(limits, gan_record.classes) if limits else None
     settings = screening.config.model_dump() if screening else None
-    ordered_counts = dict(sorted(counts.items()))
+    ordered_counts = dict(sorted(planned.items()))
     record = {
         "hash": experiment_dir.compute_fingerprint(gan_record.hash, seed, ordered_counts, BLOCK_SIZE, settings),
         "inputs": {"gan": gan_record.hash},
