@@ -29,26 +29,31 @@ def run(
 ) -> ExperimentResult:
     """Run all stages from images to a promoted model, as ``ganaug run`` does, and return what came out.
 
-    A run that was interrupted goes on where it was when it is called again; a finished one is only read. Ray is
-    started for it and ended after it; one that this program is connected to is used, and stays.
+    After an interruption, the same call continues from there. Of a finished run, it only reads the result. Ray is
+    started when a stage needs it, and ended with the run. If this program is already connected to a Ray, that one is
+    used and keeps running.
 
     Args:
-        images_or_job: images: a folder, an archive, any ``data.source``; or a job: a file, or its content, such as
-            ``{"data": {"source": "pets/"}, "gan": {"steps": 2000}}``; or the folder of an experiment.
-        minutes: that the whole run is planned for, on this machine; it is not cut off after them. For images 30 by
-            default.
-        out: folder of the experiment, a path or URI; by default one named after the job or the images in ``runs``, or
-            in $GANAUG_HOME.
-        settings: of the job, by dotted key, such as ``{"gan.lr": 1e-4}``.
+        images_or_job: images, a job, or the folder of an experiment. Images are a folder, an archive, or anything else
+            that ``data.source`` takes. A job is a file, or its content, such as
+            ``{"data": {"source": "pets/"}, "gan": {"steps": 2000}}``.
+        minutes: how long the whole run is planned to take on this machine; it is not cut off. 30 by default where
+            ``images_or_job`` is images.
+        out: folder of the experiment, a path or URI. By default it is named after the job or the images, and lies in
+            ``runs`` or in $GANAUG_HOME.
+        settings: settings of the job to change, by dotted key, such as ``{"gan.lr": 1e-4}``.
         until_clear: add seeds, then splits, until the verdict is helped, no worthwhile gain or hurt.
-        cpu: compute on the CPU, also where there are GPUs.
-        verbose: show what Ray and torch print; by default it is in log.txt.
+        cpu: compute on the CPU, even if there are GPUs.
+        verbose: show what Ray and torch print; by default it goes to log.txt.
+
+    Returns:
+        The answer, the figures of all arms, the champion, the generator and the page.
 
     Raises:
-        UserError: the job, the images or the folder are wrong; the message says what to do, in the words of the
-            command line (``--out`` is ``out``).
-        StageFailed: a stage could not finish although the input is right.
-        KeyboardInterrupt: Ctrl-C; what is done is kept, and the same call goes on from there.
+        UserError: the job, the images or the folder are wrong. The message says what to do, in the words of the
+            command line: ``--out`` is ``out``.
+        StageFailed: a stage could not finish, although the input is right.
+        KeyboardInterrupt: Ctrl-C. What is finished stays, and the same call continues from there.
     """
     import json
 
@@ -72,14 +77,15 @@ def run(
 
 
 def load(path: str | Path, device: str = "cpu") -> Classifier | Generator:
-    """Load a trained model or generator, for use in other software. Needs no Ray.
+    """Load a trained classifier or generator, for use in other software. Ray is not needed.
 
     Args:
-        path: an experiment or registry (its champion is loaded), a model folder, or a gan folder; local or a URI.
+        path: an experiment or a registry, whose champion is loaded; or the folder of a model or a GAN. A local path or
+            a URI.
         device: where it runs, such as "cpu" or "cuda".
 
     Raises:
-        ganaug_ray.errors.UserError: there is nothing finished at the path.
+        UserError: the path holds no finished model or generator.
 
     >>> model = load(EXPERIMENT)
     >>> answer = model.predict([some_image])[0]

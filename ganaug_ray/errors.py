@@ -8,15 +8,15 @@ class UserError(Exception):
 
 
 class DiskFull(UserError):
-    """A file could not be written since the disk or the quota is full. Trying again would not help."""
+    """A file could not be written, because the disk or the quota is full. Trying again would not help."""
 
 
 class TooManySplits(UserError):
-    """The images cannot be dealt out into so many splits.
+    """There are too few images for the number of splits.
 
     Args:
         reason: why not, in a clause.
-        possible: the most splits that give an answer, or one; zero where not even one can be made.
+        possible: the largest number of splits that gives an answer, else 1; 0 if not even one split is possible.
     """
 
     def __init__(self, reason: str, possible: int) -> None:
@@ -26,14 +26,14 @@ class TooManySplits(UserError):
 
 
 class StageFailed(Exception):
-    """A stage could not finish although the input is right; the message says what to try."""
+    """A stage could not finish, although the input is right; the message says what to try."""
 
     exit_code = 1
 
 
 class NothingPassed(StageFailed):
-    """No synthetic image passed the screening; whoever knows the job adds what to try."""
+    """No synthetic image passed the screening. The caller, who knows the job, adds what to try."""
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM ended a command; the message says what is done, and how it goes on."""
+    """Ctrl-C or SIGTERM ended a command; the message says what is finished, and how to continue."""

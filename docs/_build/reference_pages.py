@@ -1,4 +1,7 @@
-"""Hook of mkdocs: makes pages of the reference from the code, so that they are never older than it."""
+"""Hook of mkdocs: makes pages of the reference from the code, so that they are never older than it.
+
+Files of the same names lie in docs/. They say to readers of the source where else the same can be read.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ PAGES = {
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages to those that lie in docs/."""
+    """Put the pages in place of the files that stand for them."""
     for path, build_page in PAGES.items():
+        stub = files.get_file_from_path(path)
+        assert stub is not None, f"docs/{path} is missing: links to it would lead nowhere in the source"
+        files.remove(stub)
         files.append(File.generated(config, path, content=build_page()))
     return files

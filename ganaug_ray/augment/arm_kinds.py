@@ -78,12 +78,12 @@ class ArmKind(ABC):
             steps: of a training.
             unused: classes that get no extra rows.
         """
-        parts = self._describe_source(arm, counts)
+        parts = self._describe_source(arm, counts, unused)
         parts.append(strategies.Mixture.from_config(arm, counts, batch_size, steps, unused).describe())
         parts += strategies.describe_options(arm)
         return ", ".join(parts)
 
-    def _describe_source(self, arm: ArmConfig, counts: Mapping[str, int]) -> list[str]:
+    def _describe_source(self, arm: ArmConfig, counts: Mapping[str, int], unused: Collection[str] = ()) -> list[str]:
         parts: list[str] = [arm.kind]
         if isinstance(arm.classes, list):
             parts[0] += f" of {', '.join(arm.classes)}"
@@ -92,11 +92,11 @@ class ArmKind(ABC):
         if arm.source != OWN_GAN:
             parts[0] += f" from {arm.source}"
         if arm.traits.stored and arm.source in (OWN_GAN, GENERATOR):
-            pool = strategies.plan_pool_counts(counts, arm)
+            planned = strategies.plan_pool_counts(counts, arm)
+            pool = {name: n for name, n in planned.items() if name not in unused} or planned
             per_class = " to ".join(str(n) for n in sorted({min(pool.values()), max(pool.values())}))
             classes = format_count(len(pool), "class", "classes")
-            stored = f"{sum(pool.values())} images of {classes}, {per_class} each"
-            parts.append(stored if arm.classes == "all" else f"stored are {stored}")
+            parts.append(f"{sum(pool.values())} images of {classes}, {per_class} each")
         return parts
 
 
@@ -212,7 +212,7 @@ class SyntheticOnly(Synthetic):
         self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int, unused: Collection[str] = ()
     ) -> str:
         """Say for the dry run what the batches hold; the mixing strategy is not used."""
-        return ", ".join([*self._describe_source(arm, counts), f"batches of {batch_size}"])
+        return ", ".join([*self._describe_source(arm, counts, unused), f"batches of {batch_size}"])
 
 
 class ShuffledLabels(ArmKind):

@@ -101,6 +101,7 @@ def generate_pool(
     screening: Screening | None = None,
     progress: Callable[[int], None] = lambda images: None,
     stored: bool = True,
+    planned: Mapping[str, int] | None = None,
 ) -> experiment_dir.Record:
     """Generate and screen a store of ``counts`` images a class, with a pool of Ray actors.
 
@@ -114,6 +115,8 @@ def generate_pool(
         progress: called with the number of images kept so far.
         stored: whether images are kept; False: they are made while a classifier trains, and the limits are set on
             the first block of each class, the same one that sets them for stored images.
+        planned: counts of all classes that the store may get: its hash is that of these, since they and the generator
+            decide each image; absent: ``counts``.
 
     Returns:
         The marker synthetic.json.
@@ -129,7 +132,7 @@ def generate_pool(
         if screening is not None:
             _merge_rejects(out)
 
-    return _fill_store(counts, seed, gan, out, screening, progress, stored, make_blocks)
+    return _fill_store(counts, planned or counts, seed, gan, out, screening, progress, stored, make_blocks)
 
 
 def is_local_job(counts: Mapping[str, int]) -> bool:
@@ -146,6 +149,7 @@ def generate_locally(
     progress: Callable[[int], None] = lambda images: None,
     stored: bool = True,
     device: str = "cpu",
+    planned: Mapping[str, int] | None = None,
 ) -> experiment_dir.Record:
     """Generate the same files as ``generate_pool``, in this process and without Ray.
 
@@ -165,11 +169,12 @@ def generate_locally(
         if rejects:
             out.write_table("screened.parquet", pa.concat_tables(rejects))
 
-    return _fill_store(counts, seed, gan, out, screening, progress, stored, make_blocks)
+    return _fill_store(counts, planned or counts, seed, gan, out, screening, progress, stored, make_blocks)
 
 
 def _fill_store(
     counts: Mapping[str, int],
+    planned: Mapping[str, int],
     seed: int,
     gan: Folder,
     out: Folder,
@@ -190,7 +195,7 @@ def _fill_store(
         if block.limits is not None:
             limits[block.name] = block.limits
         progress(sum(class_tally["kept"] for class_tally in tally.values()))
-    return write_pool_marker(counts, seed, gan, out, screening, stored, tally, limits, started)
+    return write_pool_marker(counts, planned, seed, gan, out, screening, stored, tally, limits, started)
 
 
 def _plan_blocks(

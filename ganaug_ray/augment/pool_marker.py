@@ -15,6 +15,7 @@ from ganaug_ray.gan.sampler import BLOCK_SIZE
 
 def write_pool_marker(
     counts: Mapping[str, int],
+    planned: Mapping[str, int],
     seed: int,
     gan: Folder,
     out: Folder,
@@ -28,6 +29,7 @@ def write_pool_marker(
 
     Args:
         counts: class name -> number of images asked for.
+        planned: the same of all classes that the store may get: its hash is that of these, see ``generate_pool``.
         seed: of the latents.
         gan: the generator's folder.
         out: the store.
@@ -52,7 +54,7 @@ def write_pool_marker(
         rejected_counts[name] = {reason: n for reason, n in sorted(class_tally.items()) if reason != "kept"}
     joined = join_limits(limits, gan_record.classes) if limits else None
     settings = screening.config.model_dump() if screening else None
-    ordered_counts = dict(sorted(counts.items()))
+    ordered_counts = dict(sorted(planned.items()))
     record = {
         "hash": experiment_dir.compute_fingerprint(gan_record.hash, seed, ordered_counts, BLOCK_SIZE, settings),
         "inputs": {"gan": gan_record.hash},

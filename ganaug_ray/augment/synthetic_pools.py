@@ -6,6 +6,7 @@ Every function takes a job and a run as one split of the images has them, see ``
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -80,6 +81,7 @@ class SyntheticPool:
         folder: of the pool.
         source: where the images come from.
         counts: class -> images to make, or of finished images to take at most; of the latter empty: all of them.
+        used: the classes that arms have images of; no others are made.
         screen: how they are screened.
         stored: whether images are stored; else they are made in training.
     """
@@ -87,8 +89,18 @@ class SyntheticPool:
     folder: Folder
     source: SyntheticSource
     counts: dict[str, int]
+    used: frozenset[str]
     screen: ScreenConfig
     stored: bool
+
+    @property
+    def used_counts(self) -> dict[str, int]:
+        """The same counts of the classes that arms use; of all where the strategy gives these none."""
+        return {name: n for name, n in self.counts.items() if name in self.used} or self.counts
+
+    def select_used(self, names: Iterable[str]) -> list[str]:
+        """Return those classes that arms use."""
+        return [name for name in names if name in self.used]
 
     @property
     def is_balanced(self) -> bool:
@@ -103,13 +115,19 @@ def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
         if arm.traits.is_synthetic:
             arm_pool = plan_pool(job, run, arm)
             before = pools_by_folder.get(str(arm_pool.folder), arm_pool)
-            pools_by_folder[str(arm_pool.folder)] = replace(arm_pool, stored=arm_pool.stored or before.stored)
+            pools_by_folder[str(arm_pool.folder)] = replace(
+                arm_pool, stored=arm_pool.stored or before.stored, used=arm_pool.used | before.used
+            )
     return list(pools_by_folder.values())
 
 
 def plan_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
-    """Plan the pool of an arm's synthetic images; its folder is ``synthetic`` if the augment section has it too."""
-    train_counts = DatasetRecord.read(run.dataset).counts["train"]
+    """Plan the pool of an arm's synthetic images; its folder is ``synthetic`` if the augment section has it too.
+
+    Its name says nothing of the classes that are used: arms of different classes share it.
+    """
+    data = DatasetRecord.read(run.dataset)
+    train_counts = data.counts["train"]
     source = locate_source(run, arm)
     counts = _plan_counts(train_counts, arm, source)
     own_gan = locate_gan(run)
@@ -118,7 +136,9 @@ def plan_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
         default = _name_pool(_plan_counts(train_counts, job.augment, own_gan), job.augment, own_gan)
     fingerprint = _name_pool(counts, arm, source)
     name = "synthetic" if fingerprint == default else f"synthetic-{fingerprint[:8]}"
-    return SyntheticPool(run.root / name, source, counts, arm.screen, arm.traits.stored)
+    # Which classes gain is known later.
+    used = frozenset(arms.choose_classes(arm, data.classes, data.rare, gaining=data.classes))
+    return SyntheticPool(run.root / name, source, counts, used, arm.screen, arm.traits.stored)
 
 
 def _plan_counts(train_counts: dict[str, int], settings: MixConfig, source: SyntheticSource) -> dict[str, int]:
@@ -132,6 +152,18 @@ def _plan_counts(train_counts: dict[str, int], settings: MixConfig, source: Synt
 
 def _name_pool(counts: dict[str, int], settings: MixConfig, source: SyntheticSource) -> str:
     return experiment_dir.compute_fingerprint(counts, settings.screen.model_dump(), source.folder.name)
+
+
+def choose_counts(synthetic_pool: SyntheticPool) -> dict[str, int]:
+    """Return class -> images to make: of those classes that arms use, and of what was made before for other arms."""
+    record = experiment_dir.read_marker(synthetic_pool.folder, "synthetic.json")
+    wanted = synthetic_pool.used_counts.keys() | (_list_made(record) if record else set())
+    return {name: n for name, n in synthetic_pool.counts.items() if name in wanted}
+
+
+def _list_made(record: Record) -> set[str]:
+    """List the classes that images of a finished pool were made of, whether or not any passed the screening."""
+    return set(record["asked"] if "asked" in record else record["counts"])
 
 
 def locate_judge(run: Run, source: SyntheticSource) -> Folder:
@@ -159,8 +191,10 @@ def build_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None
 
 
 def read_finished_pool(synthetic_pool: SyntheticPool) -> Record | None:
-    """Return the marker of a finished pool, or None if it lacks images (stored ones) or limits (live ones)."""
+    """Return the marker of a finished pool, or None if it lacks a used class, stored images, or limits of live ones."""
     record = experiment_dir.read_marker(synthetic_pool.folder, "synthetic.json")
     if record is None or (synthetic_pool.stored and not record["images"]):
+        return None
+    if not synthetic_pool.source.is_imported and not synthetic_pool.used_counts.keys() <= _list_made(record):
         return None
     return record if synthetic_pool.stored or "limits" in record else None

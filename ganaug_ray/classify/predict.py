@@ -30,7 +30,7 @@ class Prediction:
     Attributes:
         label: the likeliest class.
         probabilities: class -> probability.
-        path: of the image's file; None of one that was not given by its path.
+        path: of the image's file; None if the image was not given as a path.
     """
 
     label: str
@@ -82,15 +82,15 @@ class Classifier:
         """Classify images of any size and kind.
 
         Args:
-            pictures: one of these, or several: the path of an image, or of a folder or archive with images, which come
-                in the order of their paths; the bytes of an image file; a PIL image; or uint8 pixels [H, W], [H, W, 1]
-                or [H, W, 3].
+            pictures: one of the following, or a list of them: the path of an image; the path of a folder or archive of
+                images, which are taken in the order of their paths; the bytes of an image file; a PIL image; or uint8
+                pixels [H, W], [H, W, 1] or [H, W, 3].
 
         Returns:
-            A prediction an image.
+            A prediction for each image.
 
         Raises:
-            UserError: there is no such file, or one of them is no image; the message names it.
+            UserError: a file does not exist or is not an image; the message names it.
         """
         paths = []
         rows = []
@@ -132,7 +132,11 @@ class Classifier:
             raise images.UnreadableError(error.reason, detail, error.span) from None
 
     def preprocess(self, picture: ImageInput) -> np.ndarray:
-        """Decode and resize one image as training did: uint8 [size, size, C]."""
+        """Decode and resize one image as training did, to uint8 pixels [size, size, C].
+
+        Raises:
+            UnreadableError: it is not an image, or has samples of another range than the model's.
+        """
         if isinstance(picture, str | Path):
             picture = Path(picture).read_bytes()
         if isinstance(picture, bytes):
@@ -147,7 +151,14 @@ class Classifier:
 
     @torch.inference_mode()
     def predict_probabilities(self, images_NHWC: tensors.PixelRows) -> np.ndarray:
-        """Predict float32 [N, K], each row summing to one, from preprocessed images uint8 [N, size, size, C]."""
+        """Predict the probability of each class for images of the model's own size.
+
+        Args:
+            images_NHWC: pixels as ``preprocess`` returns them, uint8 [N, size, size, C].
+
+        Returns:
+            Probabilities, float32 [N, K]; each row sums to one.
+        """
         parts = [torch.zeros(0, len(self.classes))]
         for start in range(0, len(images_NHWC), self.network.batch_size):
             batch_NHWC = np.asarray(images_NHWC[start : start + self.network.batch_size])

@@ -224,7 +224,8 @@ def search(
     checked_space = driver.check_space(kind, space or find_example(kind), loaded, write)  # before anything is written
     options = RunOptions(str(job), out, tuple(set_ or ()), dry_run=dry_run, verbose=verbose, cpu_only=cpu)
     describe = functools.partial(describe_search, space=checked_space)
-    run_action(lambda p: driver.run_search(p, checked_space, write), options, describe)
+    best_job = None if write is None else driver.BestJobFile(write, job)
+    run_action(lambda p: driver.run_search(p, checked_space, best_job), options, describe)
 
 
 def _refuse_options(options: Mapping[str, object], why: str) -> None:

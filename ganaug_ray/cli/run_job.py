@@ -66,7 +66,7 @@ def _describe(
         from ganaug_ray.pipeline.sequential_plan import resume_look
 
         experiment.run.check_folder(resume_look(job, experiment.run) if options.until_clear else job)
-        facts = experiment.facts or JobFacts(job, cpu_only=options.cpu_only)
+        facts = experiment.facts or JobFacts(job, timer=options.make_timer())
         with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
             text = (describe or describe_job)(job, experiment.run, facts)
         terminal.print_labelled_lines(text, LABEL_WIDTH + 1)
@@ -84,6 +84,8 @@ def write_job_file(source: str, out: Path | None, overrides: list[str], minutes:
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.wording import format_time
     from ganaug_ray.pipeline import source_job
+    from ganaug_ray.pipeline.kept_times import KeptTimes
+    from ganaug_ray.pipeline.step_timer import StepTimer
 
     if not source_job.is_source(source):
         raise UserError(f"{source}: there is no such folder, archive or table")
@@ -98,7 +100,8 @@ def write_job_file(source: str, out: Path | None, overrides: list[str], minutes:
         write_new_file(path, format_job(begun.job, {}, remarks, path.parent))
         terminal.print_stage_line("init", "done", f"{path}: the job of the experiment in {begun.folder}")
         return
-    chosen = source_job.choose_source_job(source, overrides, minutes, check_network, terminal)
+    timer = StepTimer(kept=KeptTimes.open_user_cache(os.environ, is_dry_run=True))
+    chosen = source_job.choose_source_job(source, overrides, minutes, check_network, terminal, timer=timer)
     duration = format_time(chosen.facts.estimate(chosen.job).total_s)
     remarks = [f"`ganaug run {path}` runs it: about {duration} on the machine that this was written on.", explained]
     write_new_file(path, format_job(chosen.job, chosen.reasons, remarks, path.parent))

@@ -242,5 +242,9 @@ def drop_implied_settings(augment: Mapping[str, Any], name: str, arm: Mapping[st
     >>> drop_implied_settings(augment, "live", {"kind": "live", "ratio": 0.5, "per_class": 50})
     {'ratio': 0.5}
     """
-    implied = merge_arm_settings(augment, name, {})
-    return {key: value for key, value in arm.items() if key not in implied or implied[key] != value}
+    return drop_equal_settings(merge_arm_settings(augment, name, {}), arm)
+
+
+def drop_equal_settings(implied: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without those that have the same value in another section, which they are merged over."""
+    return {key: value for key, value in settings.items() if key not in implied or implied[key] != value}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,25 @@ import yaml
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.examples import format_schema_line
+from ganaug_ray.config.relative_paths import shorten_paths
 
 PLAN_KEYS = {"budget_minutes", "visible_gain", "planned_seeds", "planned_splits"}
 
 
-def format_job(job: Job, reasons: Mapping[str, str], remarks: list[str], base: Path) -> str:
+def format_job(
+    job: Job, reasons: Mapping[str, str], remarks: list[str], base: Path, relative: Collection[str] = ()
+) -> str:
     """Return the text of a job file with the settings that are set in the job.
 
     Args:
         job: with its plan, whose splits and seeds are written in place of what it was made for.
         reasons: dotted key -> why it has this value.
         remarks: comments at the top, a line each.
-        base: the folder of the file; a source inside it is named from there.
+        base: the folder of the file; paths inside it are named from there.
+        relative: absolute paths that are named from there as well.
     """
-    content = job.model_dump(exclude_unset=True)
-    if job.arms:
-        content["arms"] = job.dump_arms()
-    content["data"]["source"] = [_shorten(source, base) for source in content["data"]["source"]]
+    content = job.dump_given()
+    shorten_paths(content, base, relative)
     if len(content["data"]["source"]) == 1:
         (content["data"]["source"],) = content["data"]["source"]
     if content["data"].get("split") == {"given": False}:  # so it is without a word
@@ -49,10 +51,3 @@ def _format_line(indent: str, key: str, value: Any, reason: str | None) -> str:
     text = yaml.safe_dump({key: value}, **options).strip()[1:-1]
     comment = f"  # {reason}" if reason else ""
     return f"{indent}{text}{comment}"
-
-
-def _shorten(source: str, base: Path) -> str:
-    """Return a local path relative to a folder that it lies in; any other source as it is."""
-    path = Path(source)
-    folder = base.absolute()
-    return str(path.relative_to(folder)) if path.is_absolute() and path.is_relative_to(folder) else source

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from ganaug_ray.config import Job
 from ganaug_ray.config.classifier import CheckNetwork
 from ganaug_ray.config.compare import AIMS
-from ganaug_ray.config.relative_paths import resolve_paths
+from ganaug_ray.config.relative_paths import list_relative_paths, resolve_paths
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.errors import UserError
 
@@ -70,7 +70,13 @@ def build_job(
         raise UserError(_explain_mistakes(error, name, overrides or [])) from None
 
 
-def apply_settings(job: Job, settings: Mapping[str, Any], name: str, check_network: CheckNetwork | None = None) -> Job:
+def apply_settings(
+    job: Job,
+    settings: Mapping[str, Any],
+    name: str,
+    check_network: CheckNetwork | None = None,
+    only_given: bool = False,
+) -> Job:
     """Return the job with other values of some keys, such as ``{"gan.lr": 1e-4}``.
 
     Args:
@@ -78,11 +84,12 @@ def apply_settings(job: Job, settings: Mapping[str, Any], name: str, check_netwo
         settings: dotted key -> value.
         name: what to call the place they come from in messages.
         check_network: as of ``load_job``.
+        only_given: whether the job that is returned gives no more keys than the old one and these; else it gives all.
 
     Raises:
         UserError: a key is unknown, or the values go neither alone nor together.
     """
-    content = _dump_settings(job)
+    content = job.dump_given() if only_given else _dump_settings(job)
     for key, value in settings.items():
         _set_key(content, key.split("."), value, f"{name}: {key}")
     try:
@@ -93,6 +100,12 @@ def apply_settings(job: Job, settings: Mapping[str, Any], name: str, check_netwo
 
 def _build_context(check_network: CheckNetwork | None) -> dict[str, Any] | None:
     return None if check_network is None else {"check_network": check_network}
+
+
+def list_relative_job_paths(path: Path) -> set[str]:
+    """List, as absolute ones, the paths that a job file gives relative to itself. Raises UserError as ``load_job``."""
+    content = _expand_variables(read_mapping(path, "job file"), str(path))
+    return list_relative_paths(content, path.parent)
 
 
 def read_mapping(path: Path, kind: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ BLOCK_SIZE = 256  # latents are drawn, and images made, in blocks of this many i
 
 
 class Generator:
-    """A trained generator, which makes images without the data it was trained on.
+    """A trained generator. It makes images without the data that it was trained on.
 
     Args:
         spec: of its network and its images; of a trained one its gan.json.
@@ -42,7 +42,15 @@ class Generator:
             raise UserError(f"{folder}: no finished generator here (gan.json and gan.safetensors)") from None
 
     def generate(self, label: str, n: int, seed: int = 0) -> np.ndarray:
-        """Generate images 0 to n - 1 of a class, uint8 [n, size, size, C]; a larger n begins with the same images.
+        """Generate images of a class. With a larger n, the first images stay the same.
+
+        Args:
+            label: the class.
+            n: number of images.
+            seed: another seed gives other images.
+
+        Returns:
+            Pixels, uint8 [n, size, size, C].
 
         Raises:
             UserError: the generator has no such class.

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import torch
 
 from ganaug_ray.config import GanConfig
-from ganaug_ray.core import checkpoint, compilation, eager_optimizers, rng
+from ganaug_ray.core import checkpoint, eager_optimizers, rng
+from ganaug_ray.core.compilation import compile_networks
 from ganaug_ray.core.distributed import Place, freeze_weights
 from ganaug_ray.core.finite_guard import FiniteGuard
 from ganaug_ray.core.weight_average import WeightAverage

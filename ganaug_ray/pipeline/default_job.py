@@ -21,6 +21,7 @@ from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.pipeline.comparison_plan import SEEDS, SEEDS_OF_FIRST_LOOK, SEEDS_OF_ONE_SPLIT, SPLITS, has_many_images
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.plan_ladder import LADDER, Plan, choose_rung
+from ganaug_ray.pipeline.step_timer import StepTimer
 
 DEFAULT_MINUTES = 30.0
 SIZES = (128, 64, 32)  # pixels
@@ -80,7 +81,7 @@ class DefaultJob:
 
 
 def choose_default_job(
-    base: Job, minutes: float, tell: Callable[[str], None] = lambda words: None, cpu_only: bool = False
+    base: Job, minutes: float, tell: Callable[[str], None] = lambda words: None, timer: StepTimer | None = None
 ) -> DefaultJob:
     """Choose the settings that a job leaves open so that the whole run takes this machine the minutes or less.
 
@@ -88,13 +89,13 @@ def choose_default_job(
         base: a job of its source and what else the user gives; that is not changed.
         minutes: for all stages together.
         tell: called with what is being done, in words.
-        cpu_only: whether GPUs are left alone, also where there are some.
+        timer: of steps; absent: one that times them anew.
 
     Raises:
         UserError: the source cannot be prepared.
     """
     tell("reading the images")
-    choice = _DefaultChoice(base, minutes, tell, cpu_only)
+    choice = _DefaultChoice(base, minutes, tell, timer)
     size, lengths, plan = choice.choose()
     return choice.build(size, lengths, plan)
 
@@ -102,11 +103,11 @@ def choose_default_job(
 class _DefaultChoice:
     """The choice of sizes and lengths for a job, and the facts that it rests on."""
 
-    def __init__(self, base: Job, minutes: float, tell: Callable[[str], None], cpu_only: bool) -> None:
+    def __init__(self, base: Job, minutes: float, tell: Callable[[str], None], timer: StepTimer | None) -> None:
         self._base = base
         self._limit_s = 60 * minutes
         self._tell = tell
-        self._facts = JobFacts(base, cpu_only=cpu_only)
+        self._facts = JobFacts(base, timer=timer)
         self._timed: dict[tuple[int, int], JobFacts] = {}
         self._native_side = _measure_side(self._facts)
 

@@ -18,7 +18,7 @@ LABEL_WIDTH = 12
 
 
 def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
-    """Return the text of --dry-run. It reads the source, times some steps, and writes nothing.
+    """Return the text of --dry-run. It reads the source, times some steps, and keeps nothing but those times.
 
     No Ray is started, but to reserve a GPU of this machine for the timing.
 

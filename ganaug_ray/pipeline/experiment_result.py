@@ -1,4 +1,4 @@
-"""What came out of a run, for Python: the answer, the figures of all arms, the champion, the generator and the page."""
+"""The result of a run, for Python: the answer, the figures of all arms, the champion, the generator and the page."""
 
 from __future__ import annotations
 
@@ -29,17 +29,18 @@ NOTEBOOK_HEIGHT_PX = 520  # of the page's top in a notebook
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """What came out of a run. In a notebook it is shown as the top of its page.
+    """The result of a run. A notebook shows it as the top of its page.
 
     Attributes:
-        verdict: helped, no worthwhile gain, unclear, hurt or not enough repeats; None: nothing was compared.
+        verdict: helped, no worthwhile gain, unclear, hurt or not enough repeats; None if nothing was compared.
         answer: the verdict with its figures, in a sentence.
         action: what to do now, in a sentence.
         folder: of the experiment: a path, or a URI such as s3://bucket/runs/pets.
-        page: report.html in it.
-        rows: a row an arm, the baseline first: arm, its metrics on test images (means over its trainings, shares in
-            [0, 1]), trainings, role (baseline, chosen, candidate or control), and of all but the baseline change,
-            low and high (of the deciding metric, with its 95 % interval), and verdict.
+        page: report.html in that folder.
+        rows: a row for each arm, the baseline first. ``arm`` is its name, ``trainings`` their number, ``role`` one of
+            baseline, chosen, candidate and control. The metrics on test images are means over its trainings, as shares
+            in [0, 1]. Every arm but the baseline also has ``verdict``, and ``change``, ``low`` and ``high``: how much
+            the deciding metric changed, with the 95 % interval.
     """
 
     verdict: str | None
@@ -51,7 +52,7 @@ class ExperimentResult:
 
     @property
     def arms(self) -> pd.DataFrame | list[dict[str, Any]]:
-        """The rows as a pandas DataFrame whose index is the arm; as they are where pandas is not installed."""
+        """The rows as a pandas DataFrame with the arm as its index, or as a list of dicts without pandas."""
         try:
             import pandas as pd
         except ImportError:
@@ -60,7 +61,7 @@ class ExperimentResult:
 
     @cached_property
     def champion(self) -> Classifier:
-        """The champion, loaded on the CPU; ``champion.predict("cat.jpg")`` classifies."""
+        """The champion, loaded on the CPU; ``champion.predict("cat.jpg")`` classifies an image."""
         from ganaug_ray.classify.predict import Classifier
         from ganaug_ray.core import model_registry
 
@@ -68,7 +69,7 @@ class ExperimentResult:
 
     @cached_property
     def generator(self) -> Generator | None:
-        """The generator, loaded on the CPU; None where no GAN was trained."""
+        """The generator, loaded on the CPU; None if no GAN was trained."""
         from ganaug_ray.gan.sampler import Generator
 
         folder = Run(Folder.from_uri(self.folder)).gan

@@ -157,27 +157,32 @@ def _fill_pool(context: StageContext, split: Split, pool: SyntheticPool) -> None
         synthetic_pools.refuse_copies(context.job, pool.source, gan)
         from ganaug_ray.augment.generate import BLOCK_SIZE, generate_locally, generate_pool, is_local_job
 
+        counts = synthetic_pools.choose_counts(pool)
         make: Callable[..., Record] = generate_locally
         if "RAY_ADDRESS" in os.environ or context.may_have_gpus() or not is_local_job(pool.counts):
             make = functools.partial(generate_pool, hardware=context.connect_cluster())
         screening = synthetic_pools.build_screening(split.run, pool)
-        total = sum(pool.counts.values()) if pool.stored else BLOCK_SIZE * len(pool.counts)
+        total = sum(counts.values()) if pool.stored else BLOCK_SIZE * len(counts)
         progress = Progress(words=f"0 of {total} images")
 
         def count(images: int) -> None:
             progress.update(images / total, f"{images} of {total} images")
 
+        def fill(counts: dict[str, int]) -> Record:
+            folders = (pool.source.folder, pool.folder)
+            options = {"screening": screening, "progress": count, "stored": pool.stored, "planned": pool.counts}
+            return make(counts, split.job.seed, *folders, **options)
+
         try:
             with context.terminal.show_progress("generate", progress.read):
-                return make(
-                    pool.counts,
-                    split.job.seed,
-                    pool.source.folder,
-                    pool.folder,
-                    screening=screening,
-                    progress=count,
-                    stored=pool.stored,
-                )
+                try:
+                    return fill(counts)
+                except NothingPassed:
+                    if counts == pool.counts:
+                        raise
+                    # An arm without any image is trained like the baseline, and the others go on, as long as the
+                    # generator draws something.
+                    return fill(pool.counts)
         except NothingPassed as error:
             raise StageFailed(f"{error}; {_advise_after_screening(split.job, split.run, pool, gan)}") from None
 
@@ -228,9 +233,9 @@ def _describe_pool(job: Job, pool: SyntheticPool, record: Record) -> str:
         parts.append(f"{rejected} rejected (see {pool.folder.name}/screened.parquet)")
     for reason, n in record.get("left_out", {}).items():
         parts.append(f"{n} left out ({describe_reason(reason)})")
-    if record["not_drawn"]:
-        parts.append(f"not drawn: {', '.join(record['not_drawn'])}")
-    if unjudged := record.get("unjudged"):
+    if not_drawn := pool.select_used(record["not_drawn"]):
+        parts.append(f"not drawn: {', '.join(not_drawn)}")
+    if unjudged := pool.select_used(record.get("unjudged", [])):
         parts.append(f"not screened by class: {', '.join(unjudged)}, which the teacher does not know well enough")
     return ", ".join(parts)
 

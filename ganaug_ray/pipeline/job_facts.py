@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,8 +11,9 @@ from ganaug_ray.config import Job
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.data import sources
 from ganaug_ray.data.sources.listing import SourceListing
+from ganaug_ray.pipeline.step_timer import StepTimer, select_timed_settings
 from ganaug_ray.pipeline.work_left import count_work
-from ganaug_ray.runtime import executors, hardware
+from ganaug_ray.runtime import executors
 
 if TYPE_CHECKING:  # they import torch, or read images
     from ganaug_ray.core.experiment_dir import Run
@@ -40,10 +40,11 @@ class JobFacts:
         known: facts of a job with the same images, which are not read again; where it has the same networks too, its
              steps are not timed again.
         dataset: of the job, where it is prepared: then no image is read.
-        cpu_only: whether GPUs are left alone, also where there are some.
+        timer: of its steps; absent: that of ``known``, or one that times them anew.
         listing: of the job's sources, where they are listed already.
 
     Attributes:
+        timer: the same.
         listing: the same, or a new one.
     """
 
@@ -52,14 +53,14 @@ class JobFacts:
         job: Job,
         known: JobFacts | None = None,
         dataset: DatasetRecord | None = None,
-        cpu_only: bool = False,
+        timer: StepTimer | None = None,
         listing: SourceListing | None = None,
     ) -> None:
         self._job = job
         self._known = known
         self._dataset = dataset
         self.listing: SourceListing = listing or (known.listing if known else SourceListing(job.data))
-        self._cpu_only: bool = cpu_only or (known is not None and known._cpu_only)
+        self.timer: StepTimer = timer or (known.timer if known else StepTimer())
 
     @cached_property
     def _surveyed(self) -> SurveyedSource:
@@ -70,7 +71,7 @@ class JobFacts:
         started = time.monotonic()
         with executors.open_process_pool() as executor:
             survey = survey_without_storing(self._job.data, executor, self.listing)
-        return SurveyedSource(survey, time.monotonic() - started)
+        return SurveyedSource(survey, self.timer.settle_read_time(self._job, survey, time.monotonic() - started))
 
     @property
     def is_surveyed(self) -> bool:
@@ -100,27 +101,10 @@ class JobFacts:
 
     @cached_property
     def step_time(self) -> StepTime:
-        """The time of a step of each training on this machine.
-
-        A GPU is reserved for it, with a Ray of this machine that ends then.
-        """
-        from ganaug_ray.pipeline.training_time import measure_step_time
-        from ganaug_ray.runtime import resources
-
-        if self._known is not None and _has_same_networks(self._job, self._known._job):
+        """The time of a step of each training on this machine."""
+        if self._known is not None and select_timed_settings(self._job) == select_timed_settings(self._known._job):
             return self._known.step_time
-        if self._cpu_only or "RAY_ADDRESS" in os.environ or not hardware.read_local_hardware().has_gpus:
-            return measure_step_time(self._job, self.images)
-        from ganaug_ray.runtime import cluster
-
-        images = self.images
-        try:
-            machine = cluster.connect()
-            reserved = resources.plan_stage("measure", machine)
-            step_time = executors.call_on_device(measure_step_time, (self._job, images), reserved)
-            return replace(step_time, gpus=int(machine.gpus))
-        finally:
-            cluster.disconnect()
+        return self.timer.time_steps(self._job, self.images)
 
     @cached_property
     def time(self) -> TrainingTime:
@@ -157,16 +141,3 @@ class JobFacts:
             return sum(self.survey.count_images()["test"].values())
         share = min(1.0, splits * self._job.data.split.test)
         return max(MIN_TESTED_PER_SPLIT * splits, round(share * self._images))
-
-
-def _has_same_networks(job: Job, other: Job) -> bool:
-    """Whether a step of each training takes as long in both jobs."""
-    length = {"steps": None, "epochs": None, "cas_steps": 1, "snapshot_every": 1}
-    gans = [compared.gan.model_copy(update=length) for compared in (job, other)]
-    classifiers = [compared.classifier.model_copy(update={"steps": None, "epochs": None}) for compared in (job, other)]
-    return (
-        gans[0] == gans[1]
-        and classifiers[0] == classifiers[1]
-        and job.data.image_size == other.data.image_size
-        and job.compared_arms == other.compared_arms
-    )

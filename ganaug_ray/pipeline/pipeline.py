@@ -27,6 +27,7 @@ from ganaug_ray.pipeline import (
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.missing_trainings import count_missing
 from ganaug_ray.pipeline.stage import Split, StageContext
+from ganaug_ray.pipeline.step_timer import StepTimer
 from ganaug_ray.pipeline.work_left import count_work
 
 
@@ -140,7 +141,7 @@ class Pipeline:
             if dataset is None:
                 return
             training_stages.prepare_weights(self.context)  # wrong ones are told before steps are timed
-            facts = JobFacts(self.job, dataset=dataset, cpu_only=self.cpu_only)
+            facts = JobFacts(self.job, dataset=dataset, timer=facts.timer if facts else StepTimer(self.cpu_only))
         with self.terminal.show_progress("plan", lambda: (0.0, "timing some steps of each training")):
             time_left = facts.estimate(self.job, self.run)
         is_resumed = count_work(self.job, self.run).trainings < count_work(self.job).trainings

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.source_job import OpenExperiment
+    from ganaug_ray.pipeline.step_timer import StepTimer
 
 PLANNING = "reading the images, and timing some steps of each training"
 
@@ -58,6 +59,13 @@ class RunOptions:
     def is_described(self) -> bool:
         """Whether the job is only to be described."""
         return self.dry_run or self.settings
+
+    def make_timer(self) -> StepTimer:
+        """Make the timer of steps: what only describes a job keeps its times, and what runs it goes by these."""
+        from ganaug_ray.pipeline.kept_times import KeptTimes
+        from ganaug_ray.pipeline.step_timer import StepTimer
+
+        return StepTimer(self.cpu_only, KeptTimes.open_user_cache(os.environ, self.is_described))
 
 
 def read_given_job(options: RunOptions) -> Job | None:
@@ -145,7 +153,7 @@ def open_experiment(options: RunOptions, job: Job | None, terminal: Terminal) ->
             check_network,
             terminal,
             options.until_clear,
-            options.cpu_only,
+            options.make_timer(),
         )
     if options.minutes is not None:
         raise UserError(
@@ -182,7 +190,7 @@ def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, termin
     job = plan_given(job, run, listing)  # before any fact or plan: images that stay in their splits have one split
     if options.until_clear:
         job = allow_looks(job)  # before the plan: with several looks it sees less
-    facts = JobFacts(job, cpu_only=options.cpu_only, listing=listing)
+    facts = JobFacts(job, timer=options.make_timer(), listing=listing)
     notify = functools.partial(terminal.print_stage_line, "plan", "note")
     with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
         job = plan_comparison(job, run, facts, (lambda text: None) if options.is_described else notify)

@@ -10,10 +10,12 @@ import math
 import os
 from dataclasses import dataclass, replace
 
+from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.core.run_clock import RunClock
 from ganaug_ray.core.wording import format_count, format_time
+from ganaug_ray.data.ingest.imbalance import list_rare_classes
 from ganaug_ray.pipeline.training_time import ImageFacts, TrainingTime
 from ganaug_ray.pipeline.work_left import Work
 from ganaug_ray.runtime import hardware, resources
@@ -88,7 +90,7 @@ class RunTime:
         slowdown = self.total_s / self.unhindered_s
         if slowdown < NOTABLE_SLOWDOWN:
             return ""
-        return f"; other work makes it {slowdown:.1f} times as slow at the moment"
+        return f"; other work makes it {slowdown:.1f} times as slow, if it goes on"
 
 
 def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Work) -> RunTime:
@@ -195,11 +197,17 @@ def _add_early_classifiers(
 
 
 def _count_drawn_images(job: Job, images: ImageFacts) -> int:
-    """Count the images that are drawn for a split, of pools of the default size."""
+    """Count the images that are drawn for a split, of pools of the default size, of the classes that arms use."""
+    counts = images.counts["train"]
+    rare = list_rare_classes(images.counts, job.data)
+    used: set[str] = set()
+    for arm in job.compared_arms.values():
+        if arm.traits.is_synthetic:
+            used.update(arms.choose_classes(arm, list(counts), rare, gaining=list(counts)))
     per_class = job.augment.per_class
     if per_class is not None:
-        return images.classes * per_class
-    return sum(max(200, round(job.augment.ratio * n)) for n in images.counts["train"].values())
+        return len(used) * per_class
+    return sum(max(200, round(job.augment.ratio * counts[name])) for name in used if name in counts)
 
 
 def _estimate_trainings(

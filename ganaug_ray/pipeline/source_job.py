@@ -25,6 +25,7 @@ from ganaug_ray.pipeline.default_job import DEFAULT_MINUTES, DefaultJob, choose_
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.sequential_plan import allow_looks
 from ganaug_ray.pipeline.split_plan import plan_given
+from ganaug_ray.pipeline.step_timer import StepTimer
 
 ARCHIVES_AND_TABLES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", *json_lines.SUFFIXES, ".parquet")
 
@@ -70,7 +71,7 @@ def choose_source_job(
     check_network: CheckNetwork,
     terminal: Terminal,
     until_clear: bool = False,
-    cpu_only: bool = False,
+    timer: StepTimer | None = None,
 ) -> DefaultJob:
     """Choose a job for a source, and say on the terminal what was chosen and why.
 
@@ -81,7 +82,7 @@ def choose_source_job(
         check_network: as of ``load_job``.
         terminal: that shows it.
         until_clear: whether the verdict will be looked at several times.
-        cpu_only: whether GPUs are left alone, also where there are some.
+        timer: of steps; absent: one that times them anew.
 
     Raises:
         UserError: there is no such source, or it cannot be prepared; or a setting is wrong.
@@ -93,7 +94,7 @@ def choose_source_job(
         base = allow_looks(base)
     progress = Progress("reading the images")
     with terminal.show_progress("plan", progress.read):
-        chosen = choose_default_job(base, minutes, lambda words: progress.update(0.0, words), cpu_only)
+        chosen = choose_default_job(base, minutes, lambda words: progress.update(0.0, words), timer)
         notify = functools.partial(terminal.print_stage_line, "plan", "note")
         job = fit_plan_to_images(chosen.job, chosen.facts, notify)
         time = chosen.facts.estimate(job)
@@ -132,7 +133,7 @@ def open_source_experiment(
     check_network: CheckNetwork,
     terminal: Terminal,
     until_clear: bool = False,
-    cpu_only: bool = False,
+    timer: StepTimer | None = None,
 ) -> OpenExperiment:
     """Open the experiment of a source: the one that its folder holds goes on, else its settings are chosen.
 
@@ -145,14 +146,14 @@ def open_source_experiment(
         check_network: likewise.
         terminal: likewise.
         until_clear: likewise.
-        cpu_only: likewise.
+        timer: likewise.
 
     Raises:
         UserError: as ``choose_source_job``; or the folder holds an experiment on other images, or for other minutes.
     """
     run = Run(open_experiment(Path(f"{name_source(source)}.yaml"), out, environment))
     if not run.root.has_file("job.yaml"):
-        chosen = choose_source_job(source, overrides, minutes, check_network, terminal, until_clear, cpu_only)
+        chosen = choose_source_job(source, overrides, minutes, check_network, terminal, until_clear, timer)
         return OpenExperiment(chosen.job, run, chosen.facts)
     name = str(run.root / "job.yaml")
     content = parse_yaml(run.root.read_bytes("job.yaml").decode(), name)
@@ -199,7 +200,9 @@ def find_begun_job(
     job = build_job(content, str(root / "job.yaml"), Path.cwd(), overrides, check_network)
     if job.data.source != [resolve_source(source)] or minutes not in (None, job.compare.budget_minutes):
         return None
-    return BegunJob(Job.model_validate(job.model_dump(exclude_defaults=True)), str(root))
+    given = job.dump_given(exclude_defaults=True)
+    given["compare"] = {"splits": job.compare.splits, "seeds": job.compare.seeds} | given.get("compare", {})
+    return BegunJob(Job.model_validate(given), str(root))
 
 
 def _refuse_other_experiment(job: Job, run: Run, source: str, minutes: float | None) -> None:

@@ -42,8 +42,13 @@ def collect_gan(
         if isinstance(marker, ModelRecord) and marker.tally:
             live.update(marker.tally)
     pool: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []}
-    if pool_marker := markers.get(_name_pool(run, job, gan)):
+    pools = [pool for pool in synthetic_pools.list_pools(job, run) if pool.source.folder == gan.folder]
+    name = _name_pool([pool.folder.name for pool in pools])
+    if pool_marker := markers.get(name):
         pool |= pool_marker.to_json()
+        used = next((shown for shown in pools if shown.folder.name == name), None)
+        for key in ("not_drawn", "unjudged"):  # of an older run's pool, which has classes that no arm uses
+            pool[key] = used.select_used(pool.get(key, [])) if used else pool.get(key, [])
     reasons = set().union(*pool["screened"].values())
     return {
         **gan_figures,
@@ -68,9 +73,8 @@ def _find_gan(run: experiment_dir.Run, job: Job, markers: Mapping[str, StageReco
     return None
 
 
-def _name_pool(run: experiment_dir.Run, job: Job, gan: GanSource) -> str:
+def _name_pool(pools: Sequence[str]) -> str:
     """Name the pool of a GAN's images that is shown: that of the augment section, or the first arm's."""
-    pools = [pool.folder.name for pool in synthetic_pools.list_pools(job, run) if pool.source.folder == gan.folder]
     return pools[0] if pools and "synthetic" not in pools else "synthetic"
 
 

@@ -34,6 +34,7 @@ def collect_sources(run: Run, job: Job) -> list[Record]:
         if record is None:
             continue
         pool = read_marker(synthetic_pools.plan_pool(job, run, first).folder, "synthetic.json") or {}
+        used = {used for arm in arms.values() for used in synthetic_pools.plan_pool(job, run, arm).used}
         content = record.to_json()
         judged = pool if source.is_imported else content
         sources.append(
@@ -53,8 +54,8 @@ def collect_sources(run: Run, job: Job) -> list[Record]:
                 "kept": pool.get("counts", {}),
                 "images": pool.get("images", 0),
                 "screened": pool.get("screened", {}),
-                "not_drawn": pool.get("not_drawn", []),
-                "unjudged": pool.get("unjudged", []),
+                "not_drawn": [name for name in pool.get("not_drawn", []) if name in used],
+                "unjudged": [name for name in pool.get("unjudged", []) if name in used],
             }
         )
     return sources

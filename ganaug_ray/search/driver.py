@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from ganaug_ray.config import Job, loader
+from ganaug_ray.config.job_text import format_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import GanRecord
@@ -20,6 +22,37 @@ from ganaug_ray.search.search_space import SECTION_BY_KIND, SearchKind, SearchSp
 from ganaug_ray.search.trial_log import Ledger, Trial
 
 IDENTITY_FILE = "space.json"
+
+
+@dataclass(frozen=True)
+class BestJobFile:
+    """The file that a search writes the best job to.
+
+    Attributes:
+        path: of the file.
+        original: the file of the job that the search began with.
+    """
+
+    path: Path
+    original: Path
+
+    def write_job(self, plan: SearchPlan, record: Record) -> None:
+        """Write the best job as a person would: with what the original gives, and what was found.
+
+        Args:
+            plan: of the search.
+            record: of the finished search.
+        """
+        best = record["best"]
+        job = loader.apply_settings(plan.job, best["settings"], str(self.path), only_given=True)
+        remarks = [
+            f"{self.original.name} with the best settings of `ganaug search {plan.space.kind}`, trial {best['trial']}.",
+            "`ganaug explain gan.filters` explains a setting. A setting that is not here has its default.",
+        ]
+        reasons = dict.fromkeys(best["settings"], "found by the search")
+        relative = loader.list_relative_job_paths(self.original)
+        text = format_job(job, reasons, remarks, self.path.parent, relative)
+        Folder.from_uri(self.path.parent).write_bytes(self.path.name, text.encode())
 
 
 def check_kind(kind: str) -> None:
@@ -52,8 +85,13 @@ def check_space(kind: str, space: Path, job: Job, write: Path | None) -> SearchS
     return checked
 
 
-def run_search(pipeline: Pipeline, space: SearchSpace, write: Path | None) -> None:
+def run_search(pipeline: Pipeline, space: SearchSpace, write: BestJobFile | None) -> None:
     """Prepare what the trials need, run them, and write search.json, a table, a page and the best job.
+
+    Args:
+        pipeline: of the job.
+        space: what is searched.
+        write: the file for the best job; None: none is written.
 
     Raises:
         UserError: the folder holds another search, or the cluster has no room for a trial.
@@ -75,9 +113,8 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: Path | None) -> No
     pipeline.terminal.print_stage_line("search", status, record["sentence"], record["seconds"])
     pipeline.terminal.print_stage_line("search", "note", f"{plan.folder}/search.html has all trials")
     if write is not None and record["best"]:
-        best = loader.apply_settings(plan.job, record["best"]["settings"], str(write))
-        Folder.from_uri(write.parent).write_bytes(write.name, loader.dump_job(best).encode())
-        pipeline.terminal.print_stage_line("search", "note", f"{write} has the job with these settings")
+        write.write_job(plan, record)
+        pipeline.terminal.print_stage_line("search", "note", f"{write.path} has the job with these settings")
 
 
 def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials: int | None) -> None:

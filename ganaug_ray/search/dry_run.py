@@ -23,7 +23,7 @@ STAGES_BEFORE: dict[SearchKind, tuple[str, ...]] = {
 
 
 def describe_search(job: Job, run: Run, facts: JobFacts, space: SearchSpace) -> str:
-    """Return the text of ``ganaug search --dry-run``. It reads the source, times some steps, and writes nothing.
+    """Return the text of ``ganaug search --dry-run``. It reads the source, and times some steps.
 
     Args:
         job: with its plan.

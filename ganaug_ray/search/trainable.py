@@ -247,7 +247,14 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig, device: str) -> None:
     if synthetic_pools.read_finished_pool(pool) is None:
         screening = synthetic_pools.build_screening(run, pool)
         generate_locally(
-            pool.counts, job.seed, pool.source.folder, pool.folder, screening, stored=pool.stored, device=device
+            # All classes: another trial may have images of others, and reads the same files at the same time.
+            pool.counts,
+            job.seed,
+            pool.source.folder,
+            pool.folder,
+            screening,
+            stored=pool.stored,
+            device=device,
         )
 
 

@@ -24,7 +24,19 @@ from tests.conftest import PATIENCE, environment
 from tests.helpers import fuzz
 from tests.helpers.callers import Question, ask
 from tests.helpers.dashboard import list_dashboard_metrics
-from tests.helpers.serving import LOCAL, Expected, Server, encoded, listening, promote, questions, replicas, running
+from tests.helpers.dockerfile import is_healthy
+from tests.helpers.serving import (
+    LOCAL,
+    Expected,
+    Server,
+    encoded,
+    free_port,
+    listening,
+    promote,
+    questions,
+    replicas,
+    running,
+)
 
 # One process for all: most of the time of a command that is refused is its imports.
 IN_TURN = """
@@ -76,6 +88,11 @@ def test_served_answers_equal_predict(server: Server, kind: str) -> None:
     for (status, body), one in zip(answers, expected, strict=True):
         assert status == 200
         assert loads(body)["predictions"][0]["probabilities"] == pytest.approx(one.probabilities, abs=1e-5)
+
+
+def test_image_finds_its_server_healthy(server: Server) -> None:
+    """The health check of the container image calls a server healthy whose model answers."""
+    assert is_healthy(free_port(), int(server.url.rpartition(":")[2]))
 
 
 def test_triton_client_can_infer(server: Server) -> None:

@@ -6,8 +6,11 @@ import functools
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,9 @@ from ganaug_ray.serve import metrics, serve_config
 from ganaug_ray.serve.deployment_settings import DeploymentSettings
 from ganaug_ray.version import __version__
 from tests.conftest import ROOT
+from tests.helpers import dockerfile
 from tests.helpers.dashboard import list_dashboard_metrics
+from tests.helpers.serving import free_port
 
 CLUSTER = ROOT / "cluster"
 CRDS = Path(os.environ.get("GANAUG_DATA") or ROOT.parent / "shared" / "data") / "kuberay-crds"
@@ -147,16 +152,10 @@ def test_service_manifest_matches_ganaug_serve() -> None:
     assert asdict(settings)["needs_key"], "no replica without a key"
 
 
-def read_image_lines() -> list[str]:
-    """The instructions of the image, one a line."""
-    text = (CLUSTER / "Dockerfile").read_text().replace("\\\n", " ")
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
-
-
 def test_image_files_are_in_clone() -> None:
     """All files that the image copies are in a clone of the repository, and not kept from Docker."""
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    copies = [line.split()[1:-1] for line in read_image_lines() if line.startswith("COPY ")]
+    copies = [line.split()[1:-1] for line in dockerfile.read_instructions() if line.startswith("COPY ")]
     named = [word for words in copies if not words[0].startswith("--from") for word in words]
     assert {"pyproject.toml", "constraints.txt", "ganaug_ray", "LICENSE"} <= set(named)
     assert all((ROOT / name).exists() and name not in ignored for name in named)
@@ -164,7 +163,7 @@ def test_image_files_are_in_clone() -> None:
 
 def test_image_runs_unprivileged_and_offline() -> None:
     """The image runs as a user with a home folder and fetches no weights."""
-    lines = read_image_lines()
+    lines = dockerfile.read_instructions()
     final = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM ")) :]
     (user,) = [line.removeprefix("USER ") for line in final if line.startswith("USER ")]
     settings = dict(re.findall(r"(\w+)=(\S+)", next(line for line in final if line.startswith("ENV "))))
@@ -178,13 +177,51 @@ def test_image_runs_unprivileged_and_offline() -> None:
 
 def test_image_is_built_in_two_stages() -> None:
     """Two stages: pip runs in the first alone, in two variants; the second is checked for its health."""
-    lines = read_image_lines()
+    lines = dockerfile.read_instructions()
     starts = [number for number, line in enumerate(lines) if line.startswith("FROM ")]
     assert len(starts) == 2
     assert not [line for line in lines[starts[1] :] if "pip install" in line]
     assert any(line.startswith("HEALTHCHECK ") for line in lines[starts[1] :])
     (choice,) = [line for line in lines if "$VARIANT" in line]
     assert all(f"{variant})" in choice for variant in ("gpu", "cpu", "*"))
+
+
+@contextmanager
+def answering(status: int) -> Iterator[tuple[int, list[str]]]:
+    """A server that answers every request with a status: its port, and the paths that it was asked for."""
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            """Print nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port, asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_health_check_asks_node_and_server() -> None:
+    """A container is healthy if its Ray node or its server answers with 200, and not if neither does."""
+    nobody = free_port()
+    assert not dockerfile.is_healthy(nobody, nobody)
+    with answering(200) as (port, asked):
+        assert dockerfile.is_healthy(port, nobody)
+        assert dockerfile.is_healthy(nobody, port)
+    assert asked == ["/api/local_raylet_healthz", "/healthz"]
+    with answering(503) as (port, _):
+        assert not dockerfile.is_healthy(port, port)
 
 
 def test_images_are_of_this_version() -> None:

@@ -38,7 +38,7 @@ def share_class_names(source: str, tables: Mapping[str, TableRows]) -> tuple[dic
         if len(distinct) > 1:
             raise UserError(
                 f"{_name_table(source, files[0])}: column {column} has numbers without names, and other files give "
-                "them different names; write the names of classes in the place of the numbers"
+                "them different names; write the names of classes in place of the numbers"
             )
         if not distinct:
             _refuse_text_beside_numbers(source, tables, column, files)
@@ -63,8 +63,8 @@ def _refuse_text_beside_numbers(
         number = next((cell for cell in cells_by_file.get(file, ()) if isinstance(cell, int | float)), None)
         if word is not None and number is not None:
             raise UserError(
-                f"{_name_table(source, file)}: column {column} has numbers, such as {number}, and that of {other} has "
-                f"text, such as {word!r}; write the names of classes in the place of the numbers"
+                f"{_name_table(source, file)}: column {column} has numbers, such as {number}, but that of {other} has "
+                f"text, such as {word!r}; write the names of classes in place of the numbers"
             )
 
 

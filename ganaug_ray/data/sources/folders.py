@@ -38,7 +38,7 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
         yield SourcePart(functools.partial(_read_files, source, hidden), frozenset(), 0)
     files = [file for file in walked if not _is_hidden(file)]
     if not files:
-        raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
+        raise UserError(f"data.source {source}: is empty; expected a folder of images for each class")
     shards = [file.name for file in files if _is_table(file)]
     saved = saved_dataset.list_saved_files(source, Folder.from_uri(source), [file.name for file in files])
     if saved and not shards:
@@ -54,8 +54,8 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
         files = [replace(file, problem=UnreadableError(SIDECAR)) if _is_table(file) else file for file in files]
     elif shards and siblings:
         raise UserError(
-            f"data.source {source}: has a Parquet table, {shards[0]}, beside other files, such as {siblings[0]}, and "
-            f"only one of the two is read from a folder; to read the table, and images that it names, give "
+            f"data.source {source}: has a Parquet table, {shards[0]}, beside other files, such as {siblings[0]}, but "
+            f"a folder is read as one or the other; to read the table and the images that it names, give "
             f"{source.rstrip('/')}/{shards[0]}; to read the other files, move the table out of the folder"
         )
     elif shards:

@@ -108,7 +108,7 @@ def _choose_snapshot(source: str, repo: str, folder: str | None) -> _Snapshot:
     if patterns is None:
         raise UserError(
             f"data.source {source}: has neither Parquet files nor images, but code or archives, which are not read "
-            "from the Hub; download them there, and give an archive or a folder"
+            "from the Hub; download it yourself, and give an archive or a folder"
         )
     total = sum(size for name, size in sizes.items() if Path(name).suffix.lower() in _suffixes(patterns))
     if total > MAX_DOWNLOAD_BYTES:
@@ -182,8 +182,8 @@ def _make_fetch_error(source: str, repo: str, error: Exception) -> UserError:
 
     if isinstance(error, GatedRepoError):
         return UserError(
-            f"data.source {source}: its owner asks for an agreement; accept it on the Hub's page, and log in with "
-            "`hf auth login`"
+            f"data.source {source}: its owner asks users to accept terms; accept them on its page on the Hub, and log "
+            "in with `hf auth login`"
         )
     if isinstance(error, RepositoryNotFoundError):
         return UserError(
@@ -192,6 +192,6 @@ def _make_fetch_error(source: str, repo: str, error: Exception) -> UserError:
         )
     reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
     return UserError(
-        f"data.source {source}: cannot be fetched ({reason:.150}); where there is a network, `hf download {repo} "
-        f"--repo-type dataset --local-dir {repo.rpartition('/')[2]}` fetches it: then give that folder"
+        f"data.source {source}: cannot be fetched ({reason:.150}); with network access, `hf download {repo} "
+        f"--repo-type dataset --local-dir {repo.rpartition('/')[2]}` fetches it; then give that folder"
     )

@@ -25,10 +25,10 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
         raise UserError(f"data.source {source}: {describe_unreadable(error)}") from None
     stems = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]
     if not stems:
-        raise UserError(f"data.source {source}: no file like train-images-idx3-ubyte[.gz] there")
+        raise UserError(f"data.source {source}: has no file such as train-images-idx3-ubyte[.gz]")
     for name in stems:
         if _name_label_file(name) not in files:
-            raise UserError(f"data.source {source}: {name} is there and {_name_label_file(name)} is not")
+            raise UserError(f"data.source {source}: has {name}, but not {_name_label_file(name)}; both are needed")
         images = _read_array(source, name)
         labels = _read_array(source, _name_label_file(name))
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
@@ -85,5 +85,8 @@ def _read_array_version(source: str, name: str, mtime_ns: int) -> np.ndarray:
     start = 4 + 4 * dimensions
     shape = tuple(int(side) for side in np.frombuffer(content[4:start], ">u4"))
     if len(content) - start != int(np.prod(shape, dtype=np.int64)):
-        raise UserError(f"data.source {source}: {name} says {list(shape)} and holds {len(content) - start} bytes")
+        raise UserError(
+            f"data.source {source}: the header of {name} says {list(shape)}, but {len(content) - start} bytes follow; "
+            "copy the file again"
+        )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -22,7 +22,7 @@ def read_objects(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             except (ValueError, RecursionError) as error:  # nested deeper than any label is
                 raise UserError(f"{path}: line {number} is not JSON ({error})") from None
             if not isinstance(content, dict):
-                remedy = "expected an object a line, as `jq -c '.[]'` makes them of an array"
+                remedy = "expected an object on each line; `jq -c '.[]'` makes such lines of an array"
                 raise UserError(f"{path}: line {number} holds {line.strip()[:40]}; {remedy}")
             yield number, content
 

@@ -127,8 +127,8 @@ def _read_text(path: str) -> str:
         text = content.decode(_find_encoding(content))
     except UnicodeDecodeError:
         if remedy:
-            raise UserError(f"{path}: is a file of a kind that is not read; {remedy}") from None
-        cause = "is not UTF-8 text" if b"\0" in content else "is text in another encoding than UTF-8; save it as UTF-8"
+            raise UserError(f"{path}: is of a kind that is not read; {remedy}") from None
+        cause = "is not UTF-8 text" if b"\0" in content else "is text, but not in UTF-8; save it as UTF-8"
         raise UserError(f"{path}: {cause}; expected a CSV file with the columns image and label") from None
     _refuse_coco(text, path)
     return text if "\n" in text else text.replace("\r", "\n")  # as old Macs, and Excel still, end lines
@@ -154,7 +154,7 @@ def _refuse_coco(text: str, path: str) -> None:
         return
     if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
         raise UserError(
-            f"{path}: holds annotations as COCO has them, one object for all images; write one an image and line, such "
+            f"{path}: holds annotations in COCO's format, one object for all images; write a line for each image, such "
             'as {"image": "1.png", "label": "cat"}, with the suffix .jsonl'
         )
 
@@ -275,7 +275,7 @@ def _refuse_open_quote(path: str, first_line: int, last_line: int) -> NoReturn:
     """Raise an error: a row has swallowed others, as it does from a stray quotation mark to the next one."""
     raise UserError(
         f"{path}: a quotation mark opens in line {first_line} and closes in line {last_line}, so the rows between are "
-        "read as one; remove it, or write it twice"
+        "read as one; remove the mark, or write it twice"
     )
 
 

@@ -46,7 +46,10 @@ BASE64_IMAGE = re.compile(r"(data:image/|iVBORw0KGgo|/9j/|R0lGOD|UklGR).{100}") 
 def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a CSV file, which has a column of paths relative to it, and one of labels."""
     if web.is_url(source):
-        raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
+        raise UserError(
+            f"data.source {source}: the images of a CSV file lie beside it, and are not fetched with it; give an "
+            "archive of both"
+        )
     folder, name = open_file(source)
     table = read_table(source, columns, label_from is not None, lambda: list_image_names(source, folder))
     images = [(row.image, f"line {row.line}") for row in table.rows if row.image]

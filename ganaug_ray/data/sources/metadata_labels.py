@@ -50,7 +50,9 @@ class MetadataLabels:
             if not _lists_labels(address, columns):
                 continue
             if below in self._tables:
-                raise UserError(f"data.source {source}: has {below}metadata.csv and metadata.jsonl; leave one of them")
+                raise UserError(
+                    f"data.source {source}: has both {below}metadata.csv and metadata.jsonl; keep one of them"
+                )
             remedy = f"; to have the folders' names as labels, move {name} out of the folder"
             self._tables[below] = TableLabels(address, columns, images, asides, below, remedy)
             self.remarks += self._tables[below].remarks

@@ -17,7 +17,7 @@ IDX_FILE = re.compile(r"(^|/)[^/]*idx[13]-ubyte(\.gz)?$")
 CIFAR_FILE = re.compile(r"(^|/)(data_batch_\d|test_batch)(\.bin)?$|(^|/)batches\.meta$")
 SOURCE_REMEDIES = {
     (".xlsx", ".xls", ".ods", ".txt"): "save the table as .csv",
-    (".json",): "write an object a line, with the suffix .jsonl",
+    (".json",): "write one object on each line, with the suffix .jsonl",
     (".csv.gz", ".tsv.gz", ".jsonl.gz", ".parquet.gz"): "unpack it",
     (".7z", ".rar", ".bz2", ".xz", ".zst", ".tbz2", ".txz"): "unpack it, or pack it as .zip or .tar.gz",
 }

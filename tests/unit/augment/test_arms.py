@@ -149,14 +149,16 @@ def test_kinds_describe_their_batches() -> None:
 
     def describe(**settings: Any) -> str:
         arm = ArmConfig(**settings)
-        return KINDS[arm.kind].describe_batches(arm, counts, SIZE, steps)
+        unused = ["dog"] if arm.classes == "rare" else []
+        return KINDS[arm.kind].describe_batches(arm, counts, SIZE, steps, unused)
 
     stored = "500 images of 2 classes, 200 to 300 each"
     assert describe(kind="real") == "real rows without classic augmentation"
     assert describe(kind="noise", ratio=0.5) == "noise, mix: 8 a batch, 320 in all"
     assert describe(kind="synthetic-only") == f"synthetic-only, {stored}, batches of 16"
     assert describe(kind="synthetic", classes="rare", weight=0.5, soft_labels=True) == (
-        f"synthetic of rare classes, stored are {stored}, mix: 16 a batch, 640 in all, loss weight 0.5, soft labels"
+        "synthetic of rare classes, 200 images of 1 class, 200 each, mix: 16 a batch, 640 in all, loss weight 0.5, "
+        "soft labels"
     )
     filled = ArmConfig(kind="oversample", strategy="balance")
     rows = [

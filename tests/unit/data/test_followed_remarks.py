@@ -155,7 +155,7 @@ def test_one_of_two_metadata_tables_is_left(tmp_path: Path) -> None:
     rows = [{"file_name": f"{number}.png", "label": CLASSES[number % 2]} for number in range(32)]
     (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (root / "metadata.csv").write_text("file_name,label\n" + "\n".join(",".join(row.values()) for row in rows))
-    assert "metadata.csv and metadata.jsonl; leave one of them" in refuse(root)
+    assert "metadata.csv and metadata.jsonl; keep one of them" in refuse(root)
     (root / "metadata.csv").unlink()
     assert_all_kept(survey(root))
 
@@ -178,9 +178,9 @@ def test_tables_of_other_kinds_are_changed(suffix: str, tmp_path: Path) -> None:
         assert_all_kept(survey(table.rename(root / "list.csv")))
     else:
         table.write_text(json.dumps(rows))
-        assert refuse(table).endswith("write an object a line, with the suffix .jsonl")
+        assert refuse(table).endswith("write one object on each line, with the suffix .jsonl")
         table.rename(root / "list.jsonl")
-        assert "as `jq -c '.[]'` makes them of an array" in refuse(root / "list.jsonl")
+        assert "`jq -c '.[]'` makes such lines of an array" in refuse(root / "list.jsonl")
         (root / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
         assert_all_kept(survey(root / "list.jsonl"))
 

@@ -65,7 +65,7 @@ def test_sparse_objects_are_read(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ('{"image": "1.png", "label": "cat"}\n{"image": "2.png",', "line 2 is not JSON"),
-        ('[{"image": "1.png"}]', "line 1 holds .*expected an object a line, as `jq"),
+        ('[{"image": "1.png"}]', "line 1 holds .*expected an object on each line; `jq"),
         ('{"image": "1.png", "label": "cat", "label": "dog"}', "line 1 is not JSON .*twice"),
         ('{"image": "1.png", "label": ["cat"]}', "line 1: found .*in label, expected text or a number"),
         ('{"picture": "1.png", "label": "cat"}', "found the columns picture, label"),
@@ -99,7 +99,7 @@ def test_metadata_is_of_its_folder(tmp_path: Path) -> None:
     labels = {"elk/1.png": "elk", "new/1.png": "cat", "new/2.png": NONE, "owl/1.png": "owl"}
     assert {path: label for path, label in read_labels(root).items() if path.endswith("png")} == labels
     write_rows(root / "new" / "metadata.csv", {"file_name": "1.png", "label": "dog"})
-    with pytest.raises(UserError, match=r"has new/metadata\.csv and metadata\.jsonl; leave one"):
+    with pytest.raises(UserError, match=r"has both new/metadata\.csv and metadata\.jsonl; keep one"):
         read_labels(root)
 
 

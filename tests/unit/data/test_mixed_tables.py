@@ -40,7 +40,7 @@ def list_remarks(source: Path, label_from: LabelFrom | None = None) -> list[str]
 def test_numbers_beside_text_are_refused(tmp_path: Path) -> None:
     """Shards with numbers beside shards with text are refused, and both files are named."""
     source = write_shards(tmp_path / "d", ["cat", "dog"], [0, 1], ["dog", None])
-    with pytest.raises(UserError, match=r"1\.parquet: column label has numbers, such as 0, and that of 0\.parquet has"):
+    with pytest.raises(UserError, match=r"1\.parquet: column label has numbers, such as 0, but that of 0\.parquet has"):
         read(source)
 
 

@@ -241,15 +241,15 @@ def test_files_of_other_kinds_name_a_way(name: str, words: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("labels.xlsx", b"PK\3\4\x80\xff\0", "is a file of a kind that is not read; save the table as .csv"),
-        ("labels.csv.gz", b"\x1f\x8b\x08\0\0", "is a file of a kind that is not read; unpack it"),
-        ("labels.csv", "image,label\n1.png,Kätzchen\n".encode("latin-1"), "another encoding than UTF-8; save it as"),
+        ("labels.xlsx", b"PK\3\4\x80\xff\0", "is of a kind that is not read; save the table as .csv"),
+        ("labels.csv.gz", b"\x1f\x8b\x08\0\0", "is of a kind that is not read; unpack it"),
+        ("labels.csv", "image,label\n1.png,Kätzchen\n".encode("latin-1"), "is text, but not in UTF-8; save it as"),
         (
             "labels.json",
             b'{"images": [{"id": 1}], "annotations": [], "categories": []}',
-            "annotations as COCO has them",
+            "annotations in COCO's format",
         ),
-        ("coco.json", b'{\n "images": [],\n "annotations": []\n}', "write one an image and line"),
+        ("coco.json", b'{\n "images": [],\n "annotations": []\n}', "write a line for each image"),
         ("labels.csv", b"PK\3\4\x14\0", "is a workbook as Excel has them, or an archive, whatever its name; save"),
         ("labels.csv", b"PAR1\x15\0", "is a Parquet file; name it .parquet"),
         ("labels.json", b'{"1.png": "cat", "2.png": "dog"}', "1.png seems to be an image: each has a row of its own"),

@@ -349,7 +349,7 @@ def test_irregular_csv_rows_are_read(tmp_path: Path) -> None:
     [
         (b"", "found no columns"),
         (b"picture,label\n", "found the columns picture, label; expected image and label"),
-        (b"image,label\n1.png,\xff\n", "another encoding than UTF-8"),
+        (b"image,label\n1.png,\xff\n", "is text, but not in UTF-8"),
         (b"image,label\n1.png,cat\n2.png," + b"x" * 200_000, "line 3 is not CSV"),
     ],
 )

@@ -121,6 +121,24 @@ def test_every_metric_is_listed(builders: Any) -> None:
     assert rows["ganaug_predictions"] == ["counter", "Images, by predicted class.", "`version`, `label`"]
 
 
+def test_source_has_a_file_for_each_page() -> None:
+    """Links to a generated page lead to a short file of the same title, which the build replaces with the page."""
+    pytest.importorskip("mkdocs")
+    from mkdocs.config import load_config
+    from mkdocs.structure.files import get_files
+
+    config = load_config(str(ROOT / "mkdocs.yml"), plugins=[])
+    files = get_files(config)
+    stubs = {page.src_uri: page.content_string for page in files.documentation_pages()}
+    files = config.plugins.on_files(files, config=config)
+    pages = {page.src_uri: page.content_string for page in files.documentation_pages()}
+    replaced = {path: text for path, text in pages.items() if text != stubs.get(path)}
+    assert sorted(replaced) == [f"reference/{name}.md" for name in ("cli", "http", "metrics", "settings")]
+    for path, text in replaced.items():
+        assert len(stubs[path].split()) < 60 < len(text.split())
+        assert stubs[path].splitlines()[0] == text.splitlines()[0]
+
+
 def test_examples_in_docstrings_are_fenced(builders: Any) -> None:
     """An example of a docstring is shown as code, the text around it as text."""
     pytest.importorskip("griffe")

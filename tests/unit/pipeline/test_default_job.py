@@ -18,6 +18,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import default_job, run_time, sequential_plan, source_job, training_time
 from ganaug_ray.pipeline.default_job import FULL, LEAST, MEDIUM, SHORT, DefaultJob, choose_default_job
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.pipeline.step_timer import StepTimer
 from ganaug_ray.pipeline.training_time import ImageFacts, StepTime
 from ganaug_ray.runtime import hardware
 
@@ -239,7 +240,7 @@ def test_cpu_only_leaves_gpus_alone(photos: Path, machine: Machine, monkeypatch:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(hardware, "read_local_hardware", lambda: pytest.fail("it looks for GPUs"))
     base = build_job({"data": {"source": [str(photos)]}}, "job", photos)
-    assert choose_default_job(base, 10, cpu_only=True).facts.step_time.gpus == 0
+    assert choose_default_job(base, 10, timer=StepTimer(cpu_only=True)).facts.step_time.gpus == 0
 
 
 def test_folder_of_an_experiment_goes_on(
@@ -307,6 +308,22 @@ def test_init_writes_the_job_of_what_has_begun(
     begun.run.claim_folder(load_job(tmp_path / "pets.yaml"))  # the folder takes it for its own job
     CliRunner().invoke(cli.app, ["init", str(photos), "--minutes", "20", "--out", "20.yaml"], catch_exceptions=False)
     assert machine.timed, "for other minutes a job is chosen anew"
+
+
+def test_init_keeps_what_equals_a_default(
+    photos: Path, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ratio of an arm and a number of seeds that happen to be the defaults are in the job that is written."""
+    monkeypatch.setenv("GANAUG_HOME", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    given = ["augment.ratio=0.5", "arms={few: {kind: synthetic, ratio: 1.0}}", "compare.splits=1", "compare.seeds=3"]
+    begun = open_experiment(photos, tmp_path / "runs" / "pets", 10, *given)
+    begun.run.claim_folder(begun.job)
+    CliRunner().invoke(cli.app, ["init", str(photos)], catch_exceptions=False)
+    written = load_job(tmp_path / "pets.yaml")
+    assert (written.arms["few"].ratio, written.arms) == (1.0, begun.job.arms)
+    assert written.compare == begun.job.compare
+    assert {"splits", "seeds"} <= written.compare.model_fields_set
 
 
 def test_rare_classes_are_told(tmp_path: Path, machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ from ganaug_ray.search.search_space import Dimension, SearchKind, SearchSpace
 from ganaug_ray.search.searcher import OptunaSearcher, determine_outcome
 from ganaug_ray.search.trial_log import IntermediateResult, Ledger, Trial
 from ganaug_ray.search.tune_runner import plan_trials
+from tests.conftest import DIGITS
 
 LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
 RATIO = Dimension("augment.ratio", "choice", (0.25, 0.5), {})
@@ -391,7 +392,7 @@ def test_best_gan_includes_best_length(copy: Run, tiny_job: Job, tmp_path: Path)
     assert record["best"] == {"trial": "0001", "settings": {"gan.lr": 2e-4, "gan.epochs": 2}, "value": 0.1, "at": 10}
     assert (record["steps"], record["full_steps"]) == (30, 60)
     written = tmp_path / "best.yaml"
-    written.write_text(driver.loader.dump_job(apply_settings(tiny_job, record["best"]["settings"], "best")))
+    driver.BestJobFile(written, DIGITS).write_job(plan, record)
     best = load_job(written)
     assert (best.gan.lr, best.gan.epochs, best.gan.steps) == (2e-4, 2, None)
     table = result.build_table(found)
