@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.label_text import is_number
+from ganaug_ray.data.sources.part_folders import describe_parts
 from ganaug_ray.data.sources.raw import ARCHIVE, HIDDEN, LINK_BACK, RAW_BESIDE, UNLABELLED, UNREAD_BESIDE
 from ganaug_ray.data.sources.remedies import find_archive_remedy
 
@@ -63,6 +64,21 @@ def describe_archives(rejected: pa.Table) -> list[str]:
         more = f" (and {format_count(len(paths) - 1, 'other file')})" if len(paths) > 1 else ""
         sentences.append(f"{paths[0]}{more} was not read: it {remedy}")
     return sentences
+
+
+def describe_classes(classes: Sequence[str], rejected: pa.Table) -> list[str]:
+    """Say what may be wrong with the classes: names that are alike, numbers, parts of a set, and such without images.
+
+    Args:
+        classes: those that are left.
+        rejected: the fields of audit.ImageRecord.
+    """
+    return [
+        *describe_similar_names(classes),
+        *describe_numbered_classes(classes),
+        *describe_parts(classes),
+        *describe_lost_classes(classes, rejected),
+    ]
 
 
 def describe_lost_classes(classes: Sequence[str], rejected: pa.Table) -> list[str]:

@@ -175,10 +175,8 @@ def _scan_source(
     duplicate_groups.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
     classes = sorted(pc.unique(usable["label"]).to_pylist())
     source_remarks = [*audited.remarks, *given_splits.describe_given(config, usable, rejected)]
-    source_remarks += remarks.describe_similar_names(classes)
-    source_remarks += remarks.describe_numbered_classes(classes)
+    source_remarks += remarks.describe_classes(classes, rejected)
     source_remarks += remarks.describe_archives(rejected)
-    source_remarks += remarks.describe_lost_classes(classes, rejected)
     passed_over = {reason: n for reason, n in audited.passed_over.items() if reason != UNLABELLED}
     source_remarks += remarks.describe_passed_over(passed_over if config.unlabelled else audited.passed_over)
     source_remarks += visual_issues.describe_median(usable)

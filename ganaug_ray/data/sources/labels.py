@@ -9,6 +9,7 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS
 from ganaug_ray.data.sources.label_text import make_path_class
+from ganaug_ray.data.sources.listing_tables import TABLE_SUFFIXES, ListingTables
 from ganaug_ray.data.sources.masks import (
     SIDECAR_FOLDERS,
     describe_mask_sets,
@@ -20,11 +21,12 @@ from ganaug_ray.data.sources.masks import (
 )
 from ganaug_ray.data.sources.metadata_labels import METADATA_NAMES, MetadataLabels
 from ganaug_ray.data.sources.name_classes import describe_name_classes
+from ganaug_ray.data.sources.part_folders import are_parts
 from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.split_folders import SplitFolders
 from ganaug_ray.data.sources.table_labels import TableLabels
-from ganaug_ray.data.sources.unread_tables import TABLE_SUFFIXES, describe_unread_tables, suggest_table
+from ganaug_ray.data.sources.unread_tables import describe_unread_tables, suggest_table
 from ganaug_ray.errors import UserError
 
 FindLabel = Callable[[str], Label]
@@ -90,15 +92,28 @@ class FileLabels:
         folder_labels = FolderLabels(written, cause)
         if levels := folder_labels.find_other_level():
             raise UserError(f"data.source {source}: {levels}")
-        self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
-        self.remarks += [*splits.remarks, *folder_labels.describe_nesting(), *folder_labels.describe_spellings()]
-        self.remarks += folder_labels.describe_bare_tests()
-        masks = find_masks(unlabelled)
-        self.remarks += describe_masks(masks)
 
         def find_by_folder(path: str) -> Label:
             return folder_labels.find_label(splits.rewrite(path))
 
+        listing = ListingTables(
+            folder,
+            columns,
+            paths if folder else [],
+            unlabelled,
+            find_by_folder,
+            lambda: _list_asides(images, find_masks(images)),
+        )
+        unlabelled = [path for path in unlabelled if listing.find_label(path) is None]
+        self.remarks += [*metadata.remarks, *listing.remarks]
+        if not folder:
+            self.remarks += _suggest_unpacking(paths, unlabelled, find_by_folder)
+        self.remarks += splits.remarks
+        if unlabelled:
+            self.remarks += [*folder_labels.describe_nesting(), *folder_labels.describe_spellings()]
+            self.remarks += folder_labels.describe_bare_tests()
+        masks = find_masks(unlabelled)
+        self.remarks += describe_masks(masks)
         self.remarks += _describe_copied_classes(unlabelled, find_by_folder)
         self.remarks += _describe_mask_sets([path for path in unlabelled if path not in masks], find_by_folder)
         has_table = any(path.lower().endswith(TABLE_SUFFIXES) for path in paths)
@@ -109,7 +124,8 @@ class FileLabels:
         mask_labels = label_masks(masks)
 
         def find(path: str) -> Label:
-            return metadata.find_label(path) or mask_labels.get(path) or find_by_folder(path)
+            listed = metadata.find_label(path) or listing.find_label(path)
+            return listed or mask_labels.get(path) or find_by_folder(path)
 
         return find
 
@@ -169,9 +185,13 @@ def _explain_class_files(paths: Sequence[str]) -> str:
     )
 
 
-def _suggest_unpacking(paths: Sequence[str]) -> list[str]:
+def _suggest_unpacking(paths: Sequence[str], images: Sequence[str], find: FindLabel) -> list[str]:
     """Say that a table which would have the labels in a folder is not read in an archive, if there is one."""
-    table = next((path for path in paths if path.rpartition("/")[2] in METADATA_NAMES), None)
+    tables = [path for path in paths if path.lower().endswith(TABLE_SUFFIXES)]
+    table = next((path for path in tables if path.rpartition("/")[2] in METADATA_NAMES), None)
+    if tables and table is None:
+        classes = {name for path in images if (name := find(path).name)}
+        table = tables[0] if not classes or are_parts(classes) else None
     if table is None:
         return []
     return [f"{table} is not read in an archive; if it has the labels, unpack the archive and give the folder"]

@@ -8,6 +8,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.columns import has_image_and_label
 from ganaug_ray.data.sources.label_tables import read_column_names
+from ganaug_ray.data.sources.listing_tables import find_nearest_label
 from ganaug_ray.data.sources.raw import Label
 from ganaug_ray.data.sources.table_labels import TableLabels
 from ganaug_ray.errors import UserError
@@ -65,15 +66,7 @@ class MetadataLabels:
 
     def find_label(self, path: str) -> Label | None:
         """Return the label of an image by the nearest table above it; None where there is no table above it."""
-        folder = path.rpartition("/")[0]
-        while self._tables:
-            below = f"{folder}/" if folder else ""
-            if below in self._tables:
-                return self._tables[below].find_label(path)
-            if not folder:
-                break
-            folder = folder.rpartition("/")[0]
-        return None
+        return find_nearest_label(self._tables, path)
 
 
 def _lists_labels(table: str, columns: ColumnsConfig) -> bool:

@@ -9,15 +9,14 @@ from pyarrow import ArrowException
 
 from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.columns import has_image_and_label
 from ganaug_ray.data.sources.label_tables import read_column_names
+from ganaug_ray.data.sources.listing_tables import TABLE_SUFFIXES
 from ganaug_ray.data.sources.paths import drop_suffix
 from ganaug_ray.data.sources.raw import Label
 from ganaug_ray.data.sources.table_labels import TableLabels
 from ganaug_ray.errors import UserError
 
-TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES)
 MAX_TABLES = 8  # that are looked into for a remark
 MAX_TABLE_BYTES = 2**26
 

@@ -293,7 +293,7 @@ def test_table_of_labels_is_moved_out(tmp_path: Path) -> None:
 
 
 UNREAD_TABLES = {
-    "folders are parts of the set": ("part_{place}/{number}{label}.png", {"cat": "cat", "dog": "dog"}),
+    "folders are places": ("house_{place}/{number}{label}.png", {"cat": "cat", "dog": "dog"}),
     "folders are other classes": ("{label}/{number}.png", {"cat": "dog", "dog": "cat"}),
     "folders are coarser": ("{label}/{number}.png", {"cat": "lynx", "dog": "dog"}),
 }

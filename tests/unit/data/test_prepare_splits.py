@@ -221,15 +221,17 @@ def test_unsure_splits_in_names_of_folders_are_said(tmp_path: Path) -> None:
     ],
 )
 def test_folders_of_splits_are_no_classes(names: tuple[str, ...], tmp_path: Path) -> None:
-    """Folders of images that only splits in their names tell apart are refused as classes; a table of labels helps."""
+    """Folders of images that only splits in their names tell apart are no classes; a table beside them has these."""
     paths = [f"{name}/{number}{place}.png" for place, name in enumerate(names) for number in range(8)]
     lay_out(tmp_path, *paths)
+    with pytest.raises(UserError, match="which names a split, not a class"):
+        find_splits(tmp_path)
     table = tmp_path / "labels.csv"
     table.write_text("\n".join(["image,label", *(f"{path},{number % 2}" for number, path in enumerate(paths))]))
-    with pytest.raises(UserError, match=r"which names a split, not a class; if labels\.csv lists the classes, set"):
-        find_splits(tmp_path)
-    config = DataConfig.model_validate({"source": [str(tmp_path)], "label_from": {"csv": str(table)}})
-    assert survey_without_storing(config).classes == ["0", "1"]
+    found = survey_without_storing(DataConfig.model_validate({"source": [str(tmp_path)]}))
+    assert found.classes == ["0", "1"]
+    came_in = {row["path"].partition("/")[0]: row["came_in"] for row in found.usable.to_pylist()}
+    assert came_in == {name: next(split for split in ("train", "test", "val") if split in name) for name in names}
 
 
 def test_holdout_is_renamed_to_test(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""Tells folders that are called as numbered parts of a set, such as part_1 and batch2, from those of classes."""
+
+import re
+from collections.abc import Collection
+
+PART = re.compile(
+    r"(?P<word>parts?|batch|chunk|shard|piece|portion|fold|folder|dir|directory|set|subset|data|dataset|images?|imgs?"
+    r"|pics?|pictures?|photos?|files?|upload|download|archive|zip)"
+    r"([\s_.(-]*\d+\)?([\s_-]*of[\s_-]*\d+)?|[\s_.-]+[a-z])",
+    re.IGNORECASE,
+)
+MAX_NAMED = 3  # folders, in a sentence
+
+
+def find_part_word(name: str) -> str | None:
+    """Return the word before the number in a name that is called as a part of a set; None of any other.
+
+    >>> [find_part_word(name) for name in ("part_1", "Batch2", "shard-00-of-04", "images (3)", "set_b", "cat_1", "7")]
+    ['part', 'batch', 'shard', 'images', 'set', None, None]
+    """
+    match = PART.fullmatch(name.strip())
+    return match["word"].lower() if match else None
+
+
+def are_parts(classes: Collection[str]) -> bool:
+    """Whether all classes are called as numbered parts of one set.
+
+    >>> are_parts(["part_1", "part_2"]), are_parts(["part_1", "cat"]), are_parts(["set1", "batch1"]), are_parts([])
+    (True, False, False, False)
+    """
+    words = {find_part_word(name) for name in classes}
+    return len(words) == 1 and None not in words
+
+
+def describe_parts(classes: Collection[str]) -> list[str]:
+    """Say that classes are called as numbered parts of a set, if all are.
+
+    >>> describe_parts(["cat", "dog"])
+    []
+    """
+    if len(classes) < 2 or not are_parts(classes):
+        return []
+    named = " and ".join(sorted(classes)[:MAX_NAMED])
+    return [
+        f"folders such as {named} are taken for classes, though they are called as numbered parts of one set; if they "
+        "are such parts, list the labels in a table (data.label_from: {csv: …})"
+    ]
