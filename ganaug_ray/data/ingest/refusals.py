@@ -14,7 +14,7 @@ from ganaug_ray.errors import UserError
 MAX_REASONS = 6  # named
 FOLDERLESS = re.compile("^lies in no folder, where")  # as folder_labels says it
 CAUSES = re.compile(  # as the readers of sources say them
-    "are taken for classes; if the outer folders|is taken for a class, as a folder|and is not read; to have its labels"
+    "are taken for classes; if the outer folders|is taken for a class, as a folder|but is not read; to use its labels"
     "|there with another suffix|seem to begin with their classes|is not read in an archive"
 )
 LABEL_REASONS = (NO_CLASS, LABEL_CONFLICT, "no split")

@@ -54,13 +54,13 @@ class MetadataLabels:
                 raise UserError(
                     f"data.source {source}: has both {below}metadata.csv and metadata.jsonl; keep one of them"
                 )
-            remedy = f"; to have the folders' names as labels, move {name} out of the folder"
+            remedy = f"; to use the folders' names as labels, move {name} out of the folder"
             self._tables[below] = TableLabels(address, columns, images, asides, below, remedy)
             self.remarks += self._tables[below].remarks
         if self._tables:
             tables = format_count(len(self._tables), f"table such as {names[0]}", f"tables such as {names[0]}")
             self.remarks.append(
-                f"labels are those of {tables}, as in Hugging Face's image folders; to have the folders' names as "
+                f"labels are those of {tables}, as in Hugging Face's image folders; to use the folders' names as "
                 "labels, move such tables out of the folder"
             )
 

@@ -56,9 +56,9 @@ def find_content_remedy(path: str) -> str | None:
     ('is a video, which is not read; save its frames as images', None)
     """
     if IDX_FILE.search(path):
-        return "is a file as MNIST has them; give idx: and its folder, such as idx:FOLDER, as data.source"
+        return "is in the file format of MNIST; give idx: and its folder, such as idx:FOLDER, as data.source"
     if CIFAR_FILE.search(path):
-        return "is a file as CIFAR has them; give torchvision:CIFAR10, or save its images as PNG files"
+        return "is in the file format of CIFAR; give torchvision:CIFAR10, or save its images as PNG files"
     return _find_by_suffix(path, CONTENT_REMEDIES)
 
 

@@ -90,7 +90,7 @@ def describe_moved_images(splits: Mapping[str, tuple[str | None, str | None]], t
     images = format_count(len(moved), "image lies", "images lie")
     return [
         f"{table}: {images} in a folder of another split than the table gives, such as {path} in {folder_split} with "
-        f"{row_split}; the table's splits count, so leave its column out to have those of the folders"
+        f"{row_split}; the table's splits count, so remove its column to use those of the folders"
     ]
 
 
@@ -98,14 +98,14 @@ def describe_several_splits(paths: Sequence[str], table: str) -> list[str]:
     """Say how many images a table puts into several splits.
 
     >>> describe_several_splits(["1.png"], "t.csv")
-    ['t.csv: 1 image is in several splits, such as 1.png, and is used in the last of train, val and test alone']
+    ['t.csv: 1 image is in several splits, such as 1.png, and is used only in the last of train, val and test']
     """
     if not paths:
         return []
     verb = "is" if len(paths) == 1 else "are"
     return [
         f"{table}: {format_count(len(paths), 'image')} {verb} in several splits, such as {min(paths)}, and "
-        f"{verb} used in the last of train, val and test alone"
+        f"{verb} used only in the last of train, val and test"
     ]
 
 
@@ -185,5 +185,5 @@ def describe_listed_masks(masks: Collection[str], table: str) -> list[str]:
     files = format_count(len(masks), "image that it lists is", "images that it lists are")
     return [
         f"{table}: {files} named like masks or annotations of other images, such as {min(masks)}, and used with the "
-        "labels of their rows; leave these rows out if they are none"
+        "labels of their rows; remove these rows if they are not images"
     ]

@@ -56,8 +56,8 @@ def describe_unread_tables(
                     (image, *pair) for image, pair in pairs.items() if pair[0] != pair[1]
                 )
                 yield (
-                    f"{table} lists {len(pairs)} of the images, such as {image} with {table_class} in the place of "
-                    f"{folder_class}, and is not read; to have its labels, set {_write_setting(folder, table)}"
+                    f"{table} lists {len(pairs)} of the images, such as {image} with {table_class} instead of "
+                    f"{folder_class}, but is not read; to use its labels, set {_write_setting(folder, table)}"
                 )
 
 

@@ -35,7 +35,7 @@ def fetch_file(source: str) -> Path:
     refuse_credentials(source)
     url, _, fragment = source.partition("#")
     if not url.lower().startswith("https://"):
-        raise UserError(f"data.source {source}: anybody on the way can read and change http; give an https:// address")
+        raise UserError(f"data.source {source}: http can be read and changed on the way; give an https:// address")
     digest = re.fullmatch("sha256=([0-9a-f]{64})", fragment, re.IGNORECASE)
     if digest is None:
         raise UserError(
@@ -79,8 +79,8 @@ def _download_file(url: str, digest: str, cached_file: Path) -> None:
                 raise URLError("the connection broke off")
         if content_hash.hexdigest() != digest:
             raise UserError(
-                f"data.source {url}: its sha256 is {content_hash.hexdigest()}, and {digest} is asked for; "
-                "the file was changed, or the sum is another file's: ask its publisher"
+                f"data.source {url}: its sha256 is {content_hash.hexdigest()}, but {digest} was expected; "
+                "the file was changed, or the sum is that of another file: ask its publisher"
             )
         Path(aside).replace(cached_file)
     finally:

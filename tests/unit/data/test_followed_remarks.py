@@ -287,7 +287,7 @@ def test_table_of_labels_is_moved_out(tmp_path: Path) -> None:
     (root / "metadata.csv").write_text("\n".join(["file_name,label", *rows]))
     found = survey(root)
     assert found.classes == ["old", "young"]
-    assert "to have the folders' names as labels, move such tables out" in find_remark(found, "Hugging Face's image")
+    assert "to use the folders' names as labels, move such tables out" in find_remark(found, "Hugging Face's image")
     (root / "metadata.csv").rename(tmp_path / "metadata.csv")
     assert_all_kept(survey(root))
 

@@ -159,8 +159,11 @@ def test_base64_in_tables_is_named(tmp_path: Path) -> None:
         (["cat/{}.npy", "dog/{}.npy"], "cat/0.npy: holds arrays, which are not read; save each image as a PNG file"),
         (["readme-{}.md", "cat/{}.pt"], "cat/0.pt: holds arrays, which are not read"),
         (["cat/{}.mp4", "dog/{}.MOV"], "cat/0.mp4: is a video, which is not read; save its frames as images"),
-        (["{}-train-images-idx3-ubyte"], "0-train-images-idx3-ubyte: is a file as MNIST has them; give idx: and its"),
-        (["data_batch_{}"], "data_batch_0: is a file as CIFAR has them; give torchvision:CIFAR10"),
+        (
+            ["{}-train-images-idx3-ubyte"],
+            "0-train-images-idx3-ubyte: is in the file format of MNIST; give idx: and its",
+        ),
+        (["data_batch_{}"], "data_batch_0: is in the file format of CIFAR; give torchvision:CIFAR10"),
     ],
 )
 def test_folder_of_other_data_names_a_way(names: list[str], words: str, tmp_path: Path) -> None:

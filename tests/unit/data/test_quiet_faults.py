@@ -69,7 +69,7 @@ def test_image_in_two_splits_is_in_the_last(tmp_path: Path) -> None:
     labels = FileLabels(LabelFrom(csv=str(tmp_path / "t.csv")), ColumnsConfig(), ["1.png", "2.png"])
     assert (labels.find_label("1.png").name, labels.find_label("1.png").split) == ("cat", "test")
     assert (
-        "t.csv: 1 image is in several splits, such as 1.png, and is used in the last of train, val and test alone"
+        "t.csv: 1 image is in several splits, such as 1.png, and is used only in the last of train, val and test"
         in (labels.remarks)
     )
 

@@ -463,8 +463,8 @@ def test_tables_beside_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         read(source)
     assert str(error.value) == (
-        f"data.source {source}: has a Parquet table, rows.parquet, beside other files, such as cat/1.png, and only one "
-        f"of the two is read from a folder; to read the table, and images that it names, give {source}/rows.parquet; "
+        f"data.source {source}: has a Parquet table, rows.parquet, beside other files, such as cat/1.png, but a folder "
+        f"is read as one or the other; to read the table and the images that it names, give {source}/rows.parquet; "
         "to read the other files, move the table out of the folder"
     )
 
