@@ -131,7 +131,7 @@ class ListingTables:
                 with suppress(UserError):  # no column has a usual name
                     settings = self._columns.model_copy(update={"image": column})
                     table = read_table(address, settings, with_labels=False, list_files=lambda: images)
-                    files = {files[0] for row in table.rows if len(files := index.find_files(row.image)) == 1}
+                    files = {file for row in table.rows for file in index.find_files(row.image)}
                     if len(files) >= MIN_LISTED_SHARE * len(images):
                         return table.image_column
         return None

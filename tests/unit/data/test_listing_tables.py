@@ -130,6 +130,21 @@ def test_tables_in_split_folders_keep_splits(tmp_path: Path) -> None:
     ]
 
 
+def test_splits_of_rows_tell_equal_names_apart(tmp_path: Path) -> None:
+    """Where a name is there in each split, the one that a row means lies in the split of the row."""
+    paths = [f"{split}/{number}.png" for split in ("train", "test") for number in range(20)]
+    classes = {path: ("cat", "dog")[(place + place // 20) % 2] for place, path in enumerate(paths)}
+    rows = [f"{path.partition('/')[2]},{label},{path.partition('/')[0]}" for path, label in classes.items()]
+    lay_out(tmp_path, *paths)
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label,split", *rows]))
+    found = survey(tmp_path)
+    assert {row["path"]: row["label"] for row in found.usable.to_pylist()} == classes
+    assert {row["path"].partition("/")[0] == row["came_in"] for row in found.usable.to_pylist()} == {True}
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label", *(row.rpartition(",")[0] for row in rows)]))
+    with pytest.raises(UserError, match=r"40 × label conflict.*names 0\.png, which fits"):
+        survey(tmp_path)
+
+
 def test_form_for_answers_has_no_labels(tmp_path: Path) -> None:
     """A competition's form for answers is no table of labels: the test images are left out."""
     root = lay_out(tmp_path, *(f"train/{n}.png" for n in range(24)), *(f"test/t{n}.png" for n in range(30)))
