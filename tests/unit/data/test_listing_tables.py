@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -143,6 +144,29 @@ def test_splits_of_rows_tell_equal_names_apart(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(["image,label", *(row.rpartition(",")[0] for row in rows)]))
     with pytest.raises(UserError, match=r"40 × label conflict.*names 0\.png, which fits"):
         survey(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "metadata.csv", "labels.jsonl"])
+def test_pipe_is_no_table(name: str, tmp_path: Path) -> None:
+    """A pipe that is called as a table is counted as no file, and nobody waits for what it holds."""
+    lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(16)))
+    os.mkfifo(tmp_path / name)
+    found = survey(tmp_path)
+    assert (found.classes, len(found.usable), found.count_rejects()) == (["cat", "dog"], 32, {"not a file": 1})
+
+
+def test_pipe_in_a_table_is_no_image(tmp_path: Path) -> None:
+    """A row that names a pipe is rejected with its line, and nobody waits for what it holds."""
+    lay_out(tmp_path, *PARTS)
+    os.mkfifo(tmp_path / "pipe.png")
+    write_table(tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open("a") as table:
+        table.write("\npipe.png,rex")
+    found = survey(tmp_path / "labels.csv")
+    assert len(found.usable) == 32
+    assert found.rejected.select(["reason", "detail"]).to_pylist() == [
+        {"reason": "not a file", "detail": "labels.csv line 34 names a pipe, a socket or a device"}
+    ]
 
 
 def test_form_for_answers_has_no_labels(tmp_path: Path) -> None:
