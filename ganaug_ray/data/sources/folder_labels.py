@@ -62,6 +62,19 @@ class FolderLabels:
             for other, name in sorted(self._spellings.items())
         ]
 
+    def describe_joined_names(self) -> list[str]:
+        """Say which folders beside each other are one class, as their names differ in what nobody sees."""
+        names_by_class: dict[tuple[str, str | None], list[str]] = defaultdict(list)
+        for folder in sorted(self._tree.folders):
+            parent, _, name = folder.rpartition("/")
+            names_by_class[parent, make_path_class(name)].append(name)
+        return [
+            f"folders {' and '.join(map(ascii, names))} are one class, {name}, as their names differ in what is "
+            "not seen; if they are two, rename one of them"
+            for (_, name), names in names_by_class.items()
+            if len(names) > 1 and name is not None
+        ]
+
     def describe_bare_tests(self) -> list[str]:
         """Say which folders of test images are taken for such without labels."""
         return [describe_bare_test(folder) for folder in sorted(self._bare_tests)]

@@ -111,7 +111,7 @@ class FileLabels:
         self.remarks += splits.remarks
         if unlabelled:
             self.remarks += [*folder_labels.describe_nesting(), *folder_labels.describe_spellings()]
-            self.remarks += folder_labels.describe_bare_tests()
+            self.remarks += [*folder_labels.describe_bare_tests(), *folder_labels.describe_joined_names()]
         masks = find_masks(unlabelled)
         self.remarks += describe_masks(masks)
         self.remarks += _describe_copied_classes(unlabelled, find_by_folder)

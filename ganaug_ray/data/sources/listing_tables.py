@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import yaml
 from pyarrow import ArrowException
+from pyarrow.fs import FileType
 
 from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.core.storage import Folder
@@ -120,8 +121,7 @@ class ListingTables:
         if not images:
             return None
         with suppress(UserError, OSError, ArrowException):  # any program may have written it
-            place = Folder.from_uri(self._source.rstrip("/"))
-            if place.fs.get_file_info(f"{place.path}/{name}").size > MAX_TABLE_BYTES:
+            if not is_small_file(Folder.from_uri(self._source.rstrip("/")), name):
                 return None
             address = self._get_address(name)
             index = PathIndex(images)
@@ -131,7 +131,7 @@ class ListingTables:
                 with suppress(UserError):  # no column has a usual name
                     settings = self._columns.model_copy(update={"image": column})
                     table = read_table(address, settings, with_labels=False, list_files=lambda: images)
-                    files = {files[0] for row in table.rows if len(files := index.find_files(row.image)) == 1}
+                    files = {file for row in table.rows for file in index.find_files(row.image)}
                     if len(files) >= MIN_LISTED_SHARE * len(images):
                         return table.image_column
         return None
@@ -155,6 +155,12 @@ class ListingTables:
             f"labels are those of {tables}, since folders such as {self._part} are called as numbered parts of one "
             f"set; to have the folders' names as labels, move {them} out of the folder"
         )
+
+
+def is_small_file(folder: Folder, name: str) -> bool:
+    """Whether what may be a table is a file, and not too large to be looked into."""
+    info = folder.fs.get_file_info(f"{folder.path}/{name}")
+    return info.type == FileType.File and info.size <= MAX_TABLE_BYTES
 
 
 def find_nearest_label(tables: Mapping[str, TableLabels], path: str) -> Label | None:

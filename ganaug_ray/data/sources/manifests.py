@@ -3,6 +3,7 @@
 import functools
 import os.path
 import re
+import stat
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -248,8 +249,11 @@ def read_listed_file(folder: Folder, path: str, row: str) -> bytes | UnreadableE
     if is_address(path):
         return UnreadableError("address", f"{row} names {path:.100}, and no address is fetched")
     try:
-        if path.startswith("/") and folder.local_path is not None:
-            return Folder.from_uri("/").read_bytes(path.lstrip("/"))
+        if folder.local_path is not None:
+            if path.startswith("/"):
+                folder, path = Folder.from_uri("/"), path.lstrip("/")
+            if _is_special(f"{folder.path.rstrip('/')}/{path}"):
+                return UnreadableError("not a file", f"{row} names a pipe, a socket or a device")
         return folder.read_bytes(path)
     except OSError as error:
         if BASE64_IMAGE.match(path):
@@ -257,3 +261,12 @@ def read_listed_file(folder: Folder, path: str, row: str) -> bytes | UnreadableE
         if isinstance(error, FileNotFoundError):
             return UnreadableError("cannot be read", f"there is no such file; {row} names it")
         return UnreadableError("cannot be read", error.strerror or str(error))
+
+
+def _is_special(path: str) -> bool:
+    """Whether a local path is neither a file nor a folder, so that reading it might never end."""
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):  # whoever reads it says so
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

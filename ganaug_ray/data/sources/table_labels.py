@@ -70,6 +70,7 @@ class TableLabels:
             files: Sequence[str] = [row.image]
             if below + row.image not in self._asides:
                 files = index.find_files(row.image) or aside_index.find_files(row.image)
+                files = _prefer_split(files, below, row.label.split)
             if len(files) == 1:
                 self._sure_rows[files[0]].append(row)
             elif not files:
@@ -137,6 +138,17 @@ class TableLabels:
             label = Label(None, self._nowhere)
         label = Label(label.name, label.objection, label.split or split)
         return label if label.objection else self._labels.setdefault((label.name, label.split), label)
+
+
+def _prefer_split(files: Sequence[str], below: str, split: str | None) -> Sequence[str]:
+    """Return those of several files that a row may mean which lie in its split; all of them where none does.
+
+    >>> _prefer_split(["train/1.png", "test/1.png"], "", "test"), _prefer_split(["a/1.png", "b/1.png"], "", "test")
+    (['test/1.png'], ['a/1.png', 'b/1.png'])
+    """
+    if len(files) < 2 or split is None:
+        return files
+    return [file for file in files if find_split(below + file) == split] or files
 
 
 def _advise_column(unmatched: Sequence[TableRow], table: LabelTable) -> str:

@@ -11,14 +11,13 @@ from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources.columns import has_image_and_label
 from ganaug_ray.data.sources.label_tables import read_column_names
-from ganaug_ray.data.sources.listing_tables import TABLE_SUFFIXES
+from ganaug_ray.data.sources.listing_tables import TABLE_SUFFIXES, is_small_file
 from ganaug_ray.data.sources.paths import drop_suffix
 from ganaug_ray.data.sources.raw import Label
 from ganaug_ray.data.sources.table_labels import TableLabels
 from ganaug_ray.errors import UserError
 
 MAX_TABLES = 8  # that are looked into for a remark
-MAX_TABLE_BYTES = 2**26
 
 
 def suggest_table(folder: str, paths: Sequence[str]) -> str:
@@ -67,7 +66,7 @@ def _pair_classes(
     """Return image -> its class by its folder and by a table, of those that have both."""
     place = Folder.from_uri(folder.rstrip("/"))
     address = str(place / table)
-    if place.fs.get_file_info(f"{place.path}/{table}").size > MAX_TABLE_BYTES:
+    if not is_small_file(place, table):
         return {}
     if not has_image_and_label(read_column_names(address, columns), columns):
         return {}

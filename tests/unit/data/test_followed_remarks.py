@@ -211,6 +211,19 @@ def test_spellings_get_one_name(tmp_path: Path) -> None:
     assert not [remark for remark in found.remarks if "almost the same" in remark]
 
 
+def test_names_of_one_sight_are_told_apart(tmp_path: Path) -> None:
+    """Folders whose names look the same are one class with a remark, and two once one of them is renamed."""
+    root = lay_out(tmp_path / "in", *PATHS, *(f"ca\u200bt/{number}.png" for number in range(16)))
+    found = survey(root)
+    assert_all_kept(found, 48)
+    remark = find_remark(found, "differ in what is not seen")
+    assert remark.startswith(r"folders 'cat' and 'ca\u200bt' are one class, cat")
+    assert "if they are two, rename one of them" in remark
+    (root / "ca\u200bt").rename(root / "lynx")
+    found = survey(root)
+    assert (found.classes, found.remarks) == (["cat", "dog", "lynx"], [])
+
+
 @pytest.mark.parametrize("link", ["wolf", "cat/wolf"])
 def test_link_gives_way_to_a_folder(link: str, tmp_path: Path) -> None:
     """Images of a link to another class are in its place once they are moved there: a class, or a part of one."""

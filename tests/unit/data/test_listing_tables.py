@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -127,6 +128,44 @@ def test_tables_in_split_folders_keep_splits(tmp_path: Path) -> None:
         "labels are those of 3 tables, such as test/labels.csv, since no folder names a class",
         "images stay in the splits they came in, train, val and test; data.split: {given: false} splits the images "
         "anew",
+    ]
+
+
+def test_splits_of_rows_tell_equal_names_apart(tmp_path: Path) -> None:
+    """Where a name is there in each split, the one that a row means lies in the split of the row."""
+    paths = [f"{split}/{number}.png" for split in ("train", "test") for number in range(20)]
+    classes = {path: ("cat", "dog")[(place + place // 20) % 2] for place, path in enumerate(paths)}
+    rows = [f"{path.partition('/')[2]},{label},{path.partition('/')[0]}" for path, label in classes.items()]
+    lay_out(tmp_path, *paths)
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label,split", *rows]))
+    found = survey(tmp_path)
+    assert {row["path"]: row["label"] for row in found.usable.to_pylist()} == classes
+    assert {row["path"].partition("/")[0] == row["came_in"] for row in found.usable.to_pylist()} == {True}
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label", *(row.rpartition(",")[0] for row in rows)]))
+    with pytest.raises(UserError, match=r"40 × label conflict.*names 0\.png, which fits"):
+        survey(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "metadata.csv", "labels.jsonl"])
+def test_pipe_is_no_table(name: str, tmp_path: Path) -> None:
+    """A pipe that is called as a table is counted as no file, and nobody waits for what it holds."""
+    lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(16)))
+    os.mkfifo(tmp_path / name)
+    found = survey(tmp_path)
+    assert (found.classes, len(found.usable), found.count_rejects()) == (["cat", "dog"], 32, {"not a file": 1})
+
+
+def test_pipe_in_a_table_is_no_image(tmp_path: Path) -> None:
+    """A row that names a pipe is rejected with its line, and nobody waits for what it holds."""
+    lay_out(tmp_path, *PARTS)
+    os.mkfifo(tmp_path / "pipe.png")
+    write_table(tmp_path / "labels.csv")
+    with (tmp_path / "labels.csv").open("a") as table:
+        table.write("\npipe.png,rex")
+    found = survey(tmp_path / "labels.csv")
+    assert len(found.usable) == 32
+    assert found.rejected.select(["reason", "detail"]).to_pylist() == [
+        {"reason": "not a file", "detail": "labels.csv line 34 names a pipe, a socket or a device"}
     ]
 
 
