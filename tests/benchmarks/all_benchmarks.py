@@ -14,6 +14,7 @@ from tests.benchmarks import (
     quickstart,
     serving,
     start_up,
+    streaming,
     sweep,
 )
 from tests.benchmarks.pairs import Benchmark
@@ -28,7 +29,7 @@ def list_benchmarks(peer_python: str | None, device: str | None) -> list[Benchma
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return [
-        *(benchmark for module in (start_up, generation, ingest) for benchmark in module.BENCHMARKS),
+        *(benchmark for module in (start_up, generation, ingest, streaming) for benchmark in module.BENCHMARKS),
         *serving.list_benchmarks(device),
         *(
             benchmark

@@ -1,7 +1,8 @@
 """The streaming loader, for data that do not fit in memory: Ray Data reads the shards ahead of the training.
 
 What it reads is cut to batches here, not by its ``iter_torch_batches``, whose batches all have one size: how many real
-rows a step takes is up to the arm's strategy, and a resume begins inside of what is read at a time.
+rows a step takes is up to the arm's strategy, and a resume begins inside of what is read at a time. It is not done for
+speed: the figures are in docs/results/benchmarks.md, at stream-same-plan.
 """
 
 import atexit
@@ -28,6 +29,31 @@ MIN_PIECES_PER_READ = (
 PieceReader = Callable[[Callable[[ShardPiece], ImageColumns], list[ShardPiece]], Iterator[ImageColumns]]
 
 
+def plan_reading(function: Callable[[ShardPiece], ImageColumns], pieces: list[ShardPiece]) -> ray.data.Dataset:
+    """Return a data set of Ray whose blocks are what a function returns of pieces, read in tasks on this node.
+
+    Args:
+        function: reads a piece.
+        pieces: in the order in which they are used, which is that of the blocks.
+    """
+
+    def read_row(row: Any) -> Any:
+        return function(pieces[int(row["item"][0])])
+
+    numbers = ray.data.from_items(list(range(len(pieces))), override_num_blocks=len(pieces))
+    numbers.context.execution_options.preserve_order = True
+    numbers.context.enable_progress_bars = False
+    return numbers.map_batches(
+        read_row,
+        batch_size=1,
+        # Training may hold every CPU of the cluster: reading must not wait for one of them.
+        num_cpus=0,
+        # Elsewhere, decoded pixels would cross the network, several times as many bytes as the files that are read.
+        label_selector={NODE_ID_LABEL_KEY: ray.get_runtime_context().get_node_id()},
+        compute=ray.data.TaskPoolStrategy(size=2),
+    )
+
+
 def read_ahead(function: Callable[[ShardPiece], ImageColumns], pieces: list[ShardPiece]) -> Iterator[ImageColumns]:
     """Call a function on pieces ahead of their use, as tasks of Ray Data on this node.
 
@@ -38,22 +64,7 @@ def read_ahead(function: Callable[[ShardPiece], ImageColumns], pieces: list[Shar
     Returns:
         An iterator over what the function returned, in this order.
     """
-
-    def read_row(row: Any) -> Any:
-        return function(pieces[int(row["item"][0])])
-
-    numbers = ray.data.from_items(list(range(len(pieces))), override_num_blocks=len(pieces))
-    numbers.context.execution_options.preserve_order = True
-    numbers.context.enable_progress_bars = False
-    rows: Any = numbers.map_batches(
-        read_row,
-        batch_size=1,
-        # Training may hold every CPU of the cluster: reading must not wait for one of them.
-        num_cpus=0,
-        # Elsewhere, decoded pixels would cross the network, several times as many bytes as the files that are read.
-        label_selector={NODE_ID_LABEL_KEY: ray.get_runtime_context().get_node_id()},
-        compute=ray.data.TaskPoolStrategy(size=2),
-    )
+    rows: Any = plan_reading(function, pieces)
     return iter(rows.iter_batches(batch_size=None, prefetch_batches=1))
 
 
