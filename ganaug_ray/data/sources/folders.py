@@ -8,6 +8,7 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import parquet, saved_dataset
+from ganaug_ray.data.sources.empty_folders import describe_empty_folders
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import (
@@ -62,14 +63,24 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
         yield from parquet.list_shard_parts(source, shards, label_from, columns)
         files = [file for file in files if file.name not in shards]
     labels = FileLabels(label_from, columns, [file.name for file in files], source)
-    remarks = [*labels.remarks, *(describe_links(walked) if label_from is not None else [])]
+    labelled = [(file, labels.find_label(file.name)) for file in files]
+    remarks = labels.remarks if label_from is None else [*labels.remarks, *_describe_folders(source, walked, labelled)]
     if remarks:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
-    for part_files in cut_parts([(file, labels.find_label(file.name)) for file in files]):
+    for part_files in cut_parts(labelled):
         found_labels = [label for _, label in part_files]
         images = count_images((file.name, label) for file, label in part_files if not _is_passed_over(file))
         read = functools.partial(_read_files, source, part_files)
         yield SourcePart(read, collect_splits(found_labels), images, collect_classes(found_labels))
+
+
+def _describe_folders(
+    source: str, walked: Sequence[WalkedFile], labelled: Sequence[tuple[WalkedFile, Label]]
+) -> list[str]:
+    """Say which folders a user may have meant as a class: links to others, and empty ones."""
+    root = Folder.from_uri(source).local_path
+    empty = describe_empty_folders(root, ((file.name, label.name) for file, label in labelled)) if root else []
+    return [*describe_links(walked), *empty]
 
 
 def _is_table(file: WalkedFile) -> bool:
