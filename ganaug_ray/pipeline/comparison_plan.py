@@ -58,10 +58,10 @@ def plan_comparison(
     has_budget = job.compare.budget_minutes is not None
     if has_budget:
         notice("reads the images and times some steps of each training, for compare.budget_minutes")
-    planned = _choose_plan(job, facts).apply_to(job)
+    planned = _choose_plan(job, facts, run).apply_to(job)
     if has_budget:
         notice(facts.estimate(planned).describe())
-    if shortfall := describe_shortfall(planned, facts):
+    if shortfall := describe_shortfall(planned, facts, run=run):
         notice(shortfall)
     return planned
 
@@ -137,9 +137,9 @@ def read_stored_compare_config(run: Run) -> CompareConfig | None:
     return CompareConfig.model_validate(yaml.safe_load(run.root.read_bytes("job.yaml"))["compare"])
 
 
-def _choose_plan(job: Job, facts: JobFacts) -> Plan:
+def _choose_plan(job: Job, facts: JobFacts, run: Run) -> Plan:
     if any(getattr(job.compare, aim) is not None for aim in AIMS):
-        return choose_rung(job, facts)
+        return choose_rung(job, facts, run)
     if job.data.count_possible_splits() < SPLITS or has_many_images(facts):
         return Plan(1, SEEDS_OF_ONE_SPLIT)
     return Plan(SPLITS, SEEDS if job.compare.looks == 1 else SEEDS_OF_FIRST_LOOK)

@@ -113,7 +113,7 @@ def _describe_plan(job: Job, run: Run, tested_per_split: int, job_facts: JobFact
     if compare.metric != "accuracy" and gain is not None:
         visible += f"; for {compare.metric}, which decides here, nothing is predicted"
     lines = [("plan", comparison_plan.describe_plan(job)), ("visible", visible), *notes]
-    if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts, gain)):
+    if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts, gain, run)):
         lines.append(("warning", shortfall))
     return lines
 

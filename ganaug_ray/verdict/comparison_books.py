@@ -115,6 +115,15 @@ def count_looks(run: Run, images: str, candidates: Collection[str], splits: int,
     return _count(known | _list_new_looks(known, candidates, splits, seeds, looks), candidates)
 
 
+def has_looks(run: Run) -> bool:
+    """Say whether anything was compared in this experiment or beside it, on whichever images."""
+    with suppress(OSError, UserError):
+        shared = _locate_shared_shelf(run)
+        if shared is not None and shared.list_folders():
+            return True
+    return bool((run.root / OWN_BOOKS).list_folders())
+
+
 def _list_new_looks(
     known: Collection[Look], candidates: Collection[str], splits: int, seeds: int, looks: int
 ) -> set[Look]:
@@ -154,14 +163,19 @@ def _locate_own_books(run: Run, images: str) -> Folder:
 
 
 def _locate_shared_books(run: Run, images: str) -> Folder | None:
-    """Return the books that lie beside the experiment; None of one that lies in no folder, or in another experiment.
+    shelf = _locate_shared_shelf(run)
+    return None if shelf is None else shelf / images
+
+
+def _locate_shared_shelf(run: Run) -> Folder | None:
+    """Return where the books lie beside the experiment; None of one that lies in no folder, or in another experiment.
 
     The latter is one of ``compare.sizes``: each number of training images is a question of its own, stated beforehand.
     """
     beside = run.root.parent
     if beside is None or (beside.parent is not None and beside.parent.has_file("job.yaml")):
         return None
-    return beside / SHARED_BOOKS / images
+    return beside / SHARED_BOOKS
 
 
 def _open_to_neighbours(shared: Folder) -> None:

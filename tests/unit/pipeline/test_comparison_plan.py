@@ -27,6 +27,8 @@ from ganaug_ray.pipeline.run_job import RunOptions, act_on_experiment, open_expe
 from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.pipeline.training_time import TrainingTime
 from ganaug_ray.runtime.executors import map_serially
+from ganaug_ray.verdict import from_experiment
+from ganaug_ray.verdict.comparison_books import record_looks
 from ganaug_ray.verdict.visible_gain import predict_visible_gain
 from tests.unit.tracking.test_remote import RecordingServer
 
@@ -332,6 +334,20 @@ def test_budgeted_plan_stands_on_slower_days(
     assert "warning      40 minutes (compare.budget_minutes): this plan takes about 5.8 hours" in told
     other = comparison_plan.plan_comparison(load_job(path, ["compare.budget_minutes=41"]), run)
     assert (other.compare.splits, other.compare.seeds) == (1, 3)
+
+
+def test_plan_for_a_gain_allows_for_earlier_comparisons(tmp_path: Path, photos: Path, known: None) -> None:
+    """Arms that were compared on these images before make the interval wider: the plan sees the gain all the same."""
+    job, run = load_job(write_job(tmp_path, photos), ["compare.visible_gain=0.04"]), open_run(tmp_path)
+    first = comparison_plan.plan_comparison(job, run)
+    images = from_experiment._foresee_look(first, run, JobFacts(job).survey)[0]
+    record_looks(Run(Folder.from_uri(tmp_path / "other")), images, [f"{n:016x}" for n in range(8)], 1, 3, 1)
+    notices: list[str] = []
+    later = comparison_plan.plan_comparison(job, run, notice=notices.append)
+    assert (first.compare.splits * first.compare.seeds) < later.compare.splits * later.compare.seeds
+    assert notices == []
+    elsewhere = comparison_plan.plan_comparison(job, Run(Folder.from_uri(tmp_path / "elsewhere" / "run")))
+    assert elsewhere == first
 
 
 def test_stored_job_keeps_its_plan(tmp_path: Path, photos: Path, known: None) -> None:
