@@ -69,7 +69,7 @@ def train_gans(
                 failures.append(_describe_failure(training, error))
     else:
         tasks = [_plan_task(training, reserved, open_executor) for training in trainings]
-        for task, error in side_by_side.run_tasks([*tasks, *others]):
+        for task, error in side_by_side.run_tasks(tasks, others, hardware.worker_slots):
             if error is not None:
                 failures.append(task.describe_failure(error))
     if failures:
@@ -77,8 +77,12 @@ def train_gans(
 
 
 def leave_room(config: GanConfig, trainings: int, hardware: Hardware) -> bool:
-    """Return whether GANs leave processors free for other trainings: each has one worker, and there are more slots."""
-    return trainings < hardware.worker_slots and resources.choose_worker_count(config, trainings, hardware) == 1
+    """Return whether GANs leave processors free for other trainings, all the time or while the last of them train.
+
+    So it is where each has one worker, and they do not fill all slots every time.
+    """
+    leaves_slots = trainings % max(1, hardware.worker_slots) != 0
+    return leaves_slots and resources.choose_worker_count(config, trainings, hardware) == 1
 
 
 def choose_gpu_share(training: GanTraining) -> float:

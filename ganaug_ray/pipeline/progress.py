@@ -46,10 +46,15 @@ def read_gan_progress(folders: list[Folder], steps: int) -> tuple[float, str]:
 def read_side_by_side_progress(
     gan_folders: list[Folder], gan_steps: int, fit_steps: list[tuple[Folder, int]]
 ) -> tuple[float, str]:
-    """Return how far GANs are, and classifiers beside them if there are any: the share of those that are behind."""
+    """Return how far GANs are, and classifiers beside them if there are any, which may wait for the last of the GANs.
+
+    So in what one GAN takes, it is those that are behind that count.
+    """
     share, words = read_gan_progress(gan_folders, gan_steps)
     if not fit_steps:
         return share, words
     fit_share, _ = read_fit_progress(fit_steps)
     ready = sum(folder.has_file(ModelRecord.FILE) for folder, _ in fit_steps)
-    return min(share, fit_share), f"{words}; beside it {ready} of {len(fit_steps)} models trained"
+    last = 1 / len(gan_folders)
+    share = (1 - last) * share + last * min(share, fit_share)
+    return share, f"{words}; beside it {ready} of {len(fit_steps)} models trained"

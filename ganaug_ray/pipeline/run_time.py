@@ -171,13 +171,14 @@ def _estimate_gan(job: Job, steps: int, time: TrainingTime, is_beside: bool) -> 
 def _count_classifiers_beside(job: Job, work: Work, gpus: int) -> int:
     """Count the classifiers that are trained on what GANs leave free here; of a cluster it is taken that they do not.
 
-    As ``training_stages.train_gan`` does it: all trainings have one worker, and there are more slots than GANs.
+    As ``training_stages.train_gan`` does it: all trainings have one worker, and GANs do not fill all slots every time.
     """
     if "RAY_ADDRESS" in os.environ or not work.early_classifiers:
         return 0
-    gans, gan_ranks = plan_processes(job.gan, work.gans, gpus)
+    _, gan_ranks = plan_processes(job.gan, work.gans, gpus)
     _, classifier_ranks = plan_processes(job.classifier, work.early_classifiers, gpus)
-    has_room = gan_ranks == classifier_ranks == 1 and gans < (gpus or hardware.count_usable_cores())
+    leaves_slots = work.gans % (gpus or hardware.count_usable_cores()) != 0
+    has_room = gan_ranks == classifier_ranks == 1 and leaves_slots
     return work.early_classifiers if has_room else 0
 
 

@@ -37,19 +37,28 @@ class TrainingTask:
 
 
 def run_tasks(
-    tasks: Sequence[TrainingTask],
+    tasks: Sequence[TrainingTask], others: Sequence[TrainingTask] = (), slots: int = 0
 ) -> Iterator[tuple[TrainingTask, DivergenceError | StageFailed | None]]:
     """Run trainings in parallel, those first that stand first, and yield each when it ends, with its error or None.
 
     One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time. Where
     this is left early, by an interrupt, those that still run are ended: a Ray that stays would go on with them.
 
+    Args:
+        tasks: what to run.
+        others: what to run beside them, once fewer of them are left than there are slots: none of them waits for these.
+        slots: of the cluster.
+
     Raises:
         DiskFull: as a task did; the others are ended.
     """
     waiting = {task.start(): (task, task.read_step()) for task in tasks}
+    held_back = list(others)
     try:
-        while waiting:
+        while waiting or held_back:
+            if held_back and len(waiting) < max(1, slots):  # none of the others is among them yet
+                waiting |= {task.start(): (task, task.read_step()) for task in held_back}
+                held_back.clear()
             (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
             task, before = waiting.pop(ref)
             failure: DivergenceError | StageFailed | None = None

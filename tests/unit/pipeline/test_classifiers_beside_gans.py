@@ -11,8 +11,9 @@ from ganaug_ray.classify import launch as classifier_launch
 from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import GanRecord
+from ganaug_ray.core.records import GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.gan import launch as gan_launch
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.progress import read_side_by_side_progress
 from ganaug_ray.pipeline.stage import StageContext
@@ -38,8 +39,8 @@ def list_started(job: Job, run: Run, cpus: int, monkeypatch: pytest.MonkeyPatch,
     class Ended(Exception):
         pass
 
-    def run_tasks(tasks: list[side_by_side.TrainingTask]) -> None:
-        for task in tasks:
+    def run_tasks(tasks: list[side_by_side.TrainingTask], others: list[side_by_side.TrainingTask], slots: int) -> None:
+        for task in [*tasks, *others]:
             task.start()
         raise Ended
 
@@ -76,3 +77,22 @@ def test_progress_is_that_of_the_slower(tmp_path: Path) -> None:
     share, words = read_side_by_side_progress([gan], 10, [(Folder.from_uri(tmp_path / "model").create(), 5)])
     assert share == 0
     assert words.endswith("beside it 0 of 1 models trained")
+
+
+def test_progress_of_many_gans_waits_for_no_classifier(tmp_path: Path) -> None:
+    """Classifiers that begin beside the last of several GANs hold back what one GAN takes, and no more."""
+    gans = [Folder.from_uri(tmp_path / f"gan-{number}").create() for number in range(5)]
+    fits = [(Folder.from_uri(tmp_path / "model").create(), 5)]
+    shares = []
+    for gan in gans:
+        gan.write_bytes(GanRecord.FILE, b"{}")
+        shares.append(read_side_by_side_progress(gans, 10, fits)[0])
+    assert shares == pytest.approx([0.16, 0.32, 0.48, 0.64, 0.8])
+    fits[0][0].write_bytes(ModelRecord.FILE, b"{}")
+    assert read_side_by_side_progress(gans, 10, fits)[0] == 1
+
+
+@pytest.mark.parametrize(("gans", "slots", "leaves"), [(1, 2, True), (5, 2, True), (4, 2, False), (1, 1, False)])
+def test_last_gans_leave_room(tiny_job: Job, gans: int, slots: int, leaves: bool) -> None:
+    """Where GANs do not fill all slots every time, there is room beside the last of them."""
+    assert gan_launch.leave_room(tiny_job.gan, gans, Hardware.of_one_machine(slots)) == leaves

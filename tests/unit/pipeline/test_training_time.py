@@ -118,7 +118,8 @@ FIVE_SPLITS = ["arms={}", "data.split.test=0.2", "compare.splits=5", "compare.se
 def test_time_is_summed_over_all_stages(four_cores: None, images: ImageFacts) -> None:
     """A whole run takes its trainings in rounds, and what is around them: data, images, figures and the page."""
     job = load_job(DIGITS, FIVE_SPLITS)
-    time = estimate_run_time(job, images, TrainingTime(38, 21), count_work(job))
+    work = replace(count_work(job), early_classifiers=0)  # nothing beside the GANs
+    time = estimate_run_time(job, images, TrainingTime(38, 21), work)
     stages = {stage.name: stage for stage in time.stages}
     order = ["prepare", "teach", "train-gan", "generate", "train", "compare", "evaluate", "report", "promote"]
     assert list(stages) == order
@@ -193,6 +194,22 @@ def test_classifiers_beside_a_gan_take_what_it_leaves(four_cores: None, images: 
     filled_s = run_time.SIDE_BY_SIDE_FACTOR * (20 + run_time.GAN_END_S + 8 * fit_s) / 4
     assert estimate(1, 20)["train-gan"].seconds == pytest.approx(start_s + filled_s), "they are longer than the GAN"
     assert estimate(4, 400)["train"].words == "12 classifiers of 400 steps, 4 at a time", "no core is free"
+
+
+def test_last_of_several_gans_leaves_cores(four_cores: None, images: ImageFacts) -> None:
+    """Five GANs on four cores take two turns, and in the second there is room for classifiers; four fill all cores."""
+
+    def estimate(splits: int) -> dict[str, run_time.StageTime]:
+        job = load_job(DIGITS, [*FIVE_SPLITS, f"compare.splits={splits}"])
+        time = estimate_run_time(job, images, TrainingTime(38, 400), count_work(job))
+        return {stage.name: stage for stage in time.stages}
+
+    five = estimate(5)
+    assert five["train-gan"].words.endswith("4 at a time, and 10 classifiers beside")
+    turns_s = 2 * run_time.SIDE_BY_SIDE_FACTOR * (400 + run_time.GAN_END_S)
+    assert five["train-gan"].seconds == pytest.approx(run_time.PROCESSES_START_S + turns_s), "no longer than the GANs"
+    assert five["train"].words == "10 classifiers of 400 steps, 4 at a time"
+    assert estimate(4)["train"].words == "16 classifiers of 400 steps, 4 at a time"
 
 
 def test_cluster_counts_as_one_process(images: ImageFacts, monkeypatch: pytest.MonkeyPatch) -> None:

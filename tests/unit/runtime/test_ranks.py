@@ -98,3 +98,24 @@ def test_only_progressing_parallel_tasks_restart(
     assert isinstance(diverged, DivergenceError)
     assert diverged.step == 7
     assert not any(ends.values()), "each was started as often as it was to be"
+
+
+def test_others_start_once_slots_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are started, in their order, when fewer of the first are left than there are slots; or at once."""
+    started: list[str] = []
+
+    def plan(name: str) -> side_by_side.TrainingTask:
+        def start() -> Any:
+            started.append(name)
+            return name
+
+        return side_by_side.TrainingTask(start, lambda: 0, str)
+
+    monkeypatch.setattr(ray, "wait", lambda refs, num_returns: (refs[:1], refs[1:]))
+    monkeypatch.setattr(ray, "get", lambda ref: None)
+    firsts, others = [plan(f"gan {number}") for number in range(3)], [plan("a"), plan("b")]
+    counts = [len(started) for _ in side_by_side.run_tasks(firsts, others, slots=2)]
+    assert counts == [3, 3, 5, 5, 5]
+    assert started == ["gan 0", "gan 1", "gan 2", "a", "b"]
+    started.clear()
+    assert len(list(side_by_side.run_tasks([], others, slots=0))) == 2, "none of them is forgotten"

@@ -108,7 +108,7 @@ def test_lowered_workers_reach_ray(tiny_job: Job, experiment: Run, monkeypatch: 
         worker_group, "run_on_ranks", lambda *given, **named: calls.append((given[2], named["use_gpu"]))
     )
 
-    def run_tasks(tasks: Any) -> list[Any]:
+    def run_tasks(tasks: Any, others: Any, slots: int) -> list[Any]:
         tasks[0].start()
         return []
 
