@@ -17,8 +17,10 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store, object_store
 from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime import cluster, resources, side_by_side, training_process
+from ganaug_ray.runtime import cluster, resources, side_by_side
+from ganaug_ray.runtime.device_task import make_device_task
 from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.training_process import MAX_RESTARTS, DrainWatch, catch_divergence
 
 
 def train_classifiers(
@@ -71,7 +73,7 @@ def plan_tasks(
     def start(training: ClassifierTraining) -> "ray.ObjectRef[int | None]":
         share = choose_gpu_share(training) if hardware.has_gpus else 1.0
         reserved = resources.plan_stage("train", hardware, gpu_share=share)
-        return _train_task.options(**reserved.ray_options).remote(training, loans)
+        return make_device_task(_train_task, reserved, MAX_RESTARTS).remote(training, loans)
 
     return [
         side_by_side.TrainingTask(
@@ -153,9 +155,8 @@ def _describe_failure(training: ClassifierTraining, error: DivergenceError | Sta
     return f"{training.name}: {error}; {weights_note}Try a lower classifier.lr than {training.config.peak_lr:g}"
 
 
-@ray.remote(max_retries=training_process.MAX_RESTARTS)
 def _train_task(training: ClassifierTraining, loans: object_store.StoreLoans) -> int | None:
     worker_log.install_print_handler()
-    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=training_process.DrainWatch())
+    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=DrainWatch())
     with object_store.borrow_stores(loans, training.stores):
-        return training_process.catch_divergence(train_and_finish, training, place)
+        return catch_divergence(train_and_finish, training, place)

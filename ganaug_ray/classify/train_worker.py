@@ -215,8 +215,7 @@ def choose_compile(
         copied = copy.deepcopy(network)
         training_loop.train_classifier(copied, timed, val, brief, compilation.NEVER, 0, alone, _ignore_row)
 
-    key = (len(facts.classes), facts.channels, facts.image_size)
-    return compilation.choose_compile(config, len(steps), place, make_batch, train_briefly, key)
+    return compilation.choose_compile(config, len(steps), place, make_batch, train_briefly)
 
 
 def balance_class_weights(counts: list[int]) -> torch.Tensor:

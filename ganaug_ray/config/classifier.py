@@ -63,7 +63,7 @@ class ClassifierConfig(TrainingConfig):
     """Half-life, in images seen, of the average of the weights that is evaluated and saved. 0: no average. Absent: a
     tenth of the images that the training sees if the last weights are kept, else no average."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision of layers in training, not of weights; auto: bf16 on GPUs."""
+    """Precision of layers in training, not of weights; auto: bf16 on GPUs that have it."""
     compile: Literal["auto"] | bool = Field(default=False, exclude_if=is_falsy)
     """Compile the network for its training, on a GPU with CUDA graphs: faster steps after a minute or more of
     compiling. auto: if a few timed steps show that it saves time; never on the CPU."""

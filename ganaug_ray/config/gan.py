@@ -48,7 +48,7 @@ class GanConfig(TrainingConfig):
     filters: Annotated[int, Field(ge=4, le=512)] = 32
     """Filters of the layer next to the image; each layer inwards has twice as many."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision of layers, not of weights. auto: bf16 on GPUs."""
+    """Precision of layers, not of weights. auto: bf16 on GPUs that have it."""
     compile: Literal["auto"] | bool = False
     """Compile the networks, on a GPU with CUDA graphs: faster steps after a minute or more of compiling. auto: if a
     few timed steps show that it saves time; never on the CPU."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -24,8 +24,6 @@ B = TypeVar("B")
 TrainBriefly = Callable[[bool, Callable[[int], Any], Place], None]
 """Runs a training's own loop with networks that are thrown away: compiled or not, with these batches, on this rank
 alone. The batches end it by an exception."""
-
-_pays_by_training: dict[Hashable, bool] = {}  # what this process has measured: its next training asks no more
 
 
 class _EnoughSteps(Exception):
@@ -73,12 +71,11 @@ def choose_compile(
     place: Place,
     make_batch: Callable[[], Any],
     train_briefly: TrainBriefly,
-    key: Hashable,
 ) -> bool:
     """Decide whether a training's networks are compiled, alike on every rank.
 
     ``auto`` says yes on a GPU, for a training of ten minutes or more, where steps are a tenth shorter. On the CPU, and
-    where the weights are to be the same to the bit every time, it says no. A process measures equal trainings once.
+    where the weights are to be the same to the bit every time, it says no.
 
     Args:
         config: the training's.
@@ -86,26 +83,22 @@ def choose_compile(
         place: this rank.
         make_batch: returns this rank's part of a global batch, called where steps are timed.
         train_briefly: see ``TrainBriefly``.
-        key: what, beside the config and the steps, makes two trainings equal.
     """
     if config.compile != "auto":
         return config.compile
     if place.device.type != "cuda" or config.deterministic or steps < 1:
         return False
-    training = (config.model_dump_json(), steps, key)
-    if training not in _pays_by_training:
-        _pays_by_training[training] = _find_whether_it_pays(train_briefly, make_batch(), place.device, steps)
-    return not place.any_over_ranks(not _pays_by_training[training])
+    return not place.any_over_ranks(not _find_whether_it_pays(train_briefly, make_batch(), place.device, steps))
 
 
 def _find_whether_it_pays(train_briefly: TrainBriefly, batch: object, device: torch.device, steps: int) -> bool:
-    plain_s = measure_step_seconds(train_briefly, False, batch, device)
-    if plain_s * steps < MIN_TRAINING_S:
-        return False
     try:
+        plain_s = measure_step_seconds(train_briefly, False, batch, device)
+        if plain_s * steps < MIN_TRAINING_S:
+            return False
         compiled_s = measure_step_seconds(train_briefly, True, batch, device)
-    except Exception as error:  # of the compiler, a driver or a missing C compiler: the training does without
-        logger.warning("compile: auto: the networks could not be compiled: %s", error)
+    except Exception as error:  # of the compiler, a missing C compiler, or a GPU too small for two: it does without
+        logger.warning("compile: auto: not compiled, as a trial failed: %s", error)
         return False
     finally:
         torch.compiler.reset()

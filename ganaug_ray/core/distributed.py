@@ -66,8 +66,11 @@ class Place:
         return torch.float32 if self.device.type == "mps" else torch.float64
 
     def autocast(self, precision: Literal["auto", "fp32", "bf16"]) -> torch.autocast:
-        """Return a context in which layers run in bfloat16 if asked to, or with ``auto`` on GPUs; also a decorator."""
-        enabled = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+        """Return a context in which layers run in bfloat16 if asked to, or with ``auto`` on GPUs that have it.
+
+        It is a decorator too.
+        """
+        enabled = precision == "bf16" or (precision == "auto" and has_fast_bfloat16(self.device))
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -87,6 +90,11 @@ class Place:
         if self.world_size == 1:
             return flag
         return bool(self.max_over_ranks(torch.tensor([int(flag)], device=self.device)).item())
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether a device is a GPU that computes in bfloat16 itself; older ones emulate it, slower than float32."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -23,10 +23,12 @@ from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.snapshot_queue import OpenExecutor
 from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.gan.training_spec import GanTraining
-from ganaug_ray.runtime import background_worker, cluster, resources, side_by_side, training_process
+from ganaug_ray.runtime import background_worker, cluster, resources, side_by_side
+from ganaug_ray.runtime.device_task import make_device_task
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.resources import StageResources
 from ganaug_ray.runtime.side_by_side import TrainingTask
+from ganaug_ray.runtime.training_process import MAX_RESTARTS, DrainWatch, catch_divergence
 
 
 def train_gans(
@@ -99,20 +101,19 @@ def choose_gpu_share(training: GanTraining) -> float:
 
 def _plan_task(training: GanTraining, reserved: StageResources, open_executor: OpenExecutor | None) -> TrainingTask:
     def start() -> "ray.ObjectRef[int | None]":
-        return _train_task.options(**reserved.ray_options).remote(training, open_executor)
+        return make_device_task(_train_task, reserved, MAX_RESTARTS).remote(training, open_executor)
 
     return TrainingTask(
         start, functools.partial(_count_steps_kept, training), functools.partial(_describe_failure, training)
     )
 
 
-@ray.remote(max_retries=training_process.MAX_RESTARTS)
 def _train_task(training: GanTraining, open_executor: OpenExecutor | None) -> int | None:
     worker_log.install_print_handler()
-    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=training_process.DrainWatch())
+    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=DrainWatch())
     Folder.from_uri(training.out).create()
     train = functools.partial(train_and_finish, open_executor=open_executor)
-    return training_process.catch_divergence(train, training, place)
+    return catch_divergence(train, training, place)
 
 
 def _count_steps_kept(training: GanTraining) -> int:

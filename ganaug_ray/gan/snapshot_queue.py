@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
+
 from ganaug_ray.core.checkpoint import MAX_CHECKPOINTS_KEPT
 from ganaug_ray.gan.snapshot_meter import MeasuredSnapshot, Snapshot
 
@@ -105,8 +107,8 @@ class SnapshotQueue:
         assert self._snapshot is not None, "it is what is measured"
         try:
             measured = self._pending.result()
-        except BrokenExecutor as error:
-            logger.info("the process that measures snapshots was lost, the training measures them itself: %s", error)
+        except (BrokenExecutor, torch.OutOfMemoryError) as error:  # the latter: of a GPU that the training fills
+            logger.info("no other process can measure snapshots, the training measures them itself: %s", error)
             self._executor = None
             measured = self._measure(self._snapshot)
         self._pending = None

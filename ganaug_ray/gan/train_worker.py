@@ -87,13 +87,14 @@ def train_rank(
     if start and place.is_first:
         logger.info("resuming at step %d", first)
     initial = _read_initial_weights(training) if start is None else None
-    with _open_executor(training, place, open_executor) as executor:
+    is_deterministic = use_deterministic_algorithms(config.deterministic)  # before anything multiplies on a GPU
+    with is_deterministic, _open_executor(training, place, open_executor) as executor:
         recorder = TrainingRecorder(training, first, place, executor) if place.is_first else None
         hooks = recorder.build_hooks() if recorder else _SILENT_HOOKS
         if on_snapshot is not None:
             hooks = _wrap_snapshot(hooks, on_snapshot)
         try:
-            with use_deterministic_algorithms(config.deterministic), reuse_freed_memory(place.device):
+            with reuse_freed_memory(place.device):
                 compiled = choose_compile(batches, config, shape, range(first, steps), place)
                 training_loop.train_gan(
                     batches,
@@ -136,7 +137,7 @@ def choose_compile(
         training_loop.train_gan(timed, brief, shape, compilation.NEVER, 0, alone, None, _SILENT_HOOKS)
 
     make_batch = partial(batches, steps.start)
-    return compilation.choose_compile(config, len(steps), place, make_batch, train_briefly, shape)
+    return compilation.choose_compile(config, len(steps), place, make_batch, train_briefly)
 
 
 def _open_executor(

@@ -15,7 +15,7 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import RunRecord
 from ganaug_ray.errors import StageFailed, TooManySplits, UserError
-from ganaug_ray.runtime import executors, hardware
+from ganaug_ray.runtime import executors, gpu_probe, hardware
 from ganaug_ray.runtime.executors import DeviceExecutor, Executor
 
 if TYPE_CHECKING:
@@ -135,8 +135,16 @@ class StageContext:
             return cluster.connect(self.job, self.run.root, cpu_only=self.cpu_only)
 
     def may_have_gpus(self) -> bool:
-        """Whether there may be GPUs to use: those of this machine, or of a cluster, which alone knows."""
-        return not self.cpu_only and ("RAY_ADDRESS" in os.environ or hardware.read_local_hardware().has_gpus)
+        """Whether there may be GPUs to use: those of this machine, or of a cluster, which alone knows.
+
+        Raises:
+            UserError: this machine has GPUs, and torch does not see them.
+        """
+        if self.cpu_only or "RAY_ADDRESS" in os.environ:
+            return not self.cpu_only
+        found = hardware.read_local_hardware()
+        gpu_probe.refuse_unseen_gpus(found)
+        return found.has_gpus
 
     def call_on_device(self, stage: Stage, function: Callable[..., T], *arguments: Any) -> T:
         """Call ``function(*arguments, device)``: in a process that has reserved a GPU, or on the CPU in this one.

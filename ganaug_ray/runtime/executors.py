@@ -157,9 +157,11 @@ def call_on_device(function: Callable[..., R], arguments: tuple[Any, ...], reser
     """
     import ray
 
-    call: Any = ray.remote(_call_on_reserved_device)
+    from ganaug_ray.runtime.device_task import make_device_task
+
     try:
-        return ray.get(call.options(**reserved.ray_options).remote(function, arguments))
+        result: R = ray.get(make_device_task(_call_on_reserved_device, reserved).remote(function, arguments))
+        return result
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from ganaug_ray.core.wording import format_count, get_last_line
-from ganaug_ray.runtime.hardware import has_apple_gpu
+from ganaug_ray.errors import UserError
+from ganaug_ray.runtime.hardware import Hardware, count_gpu_devices, has_apple_gpu
 
 _IN_USE = ("out of memory", "busy or unavailable")  # in torch's error on a GPU that others use
 INSTALL_PAGE = "https://pytorch.org/get-started/locally"
@@ -44,6 +45,23 @@ def find_gpu_fault(declared: int) -> str:
             f"{gpus}, or see why nvidia-smi does not list the others"
         )
     return ""
+
+
+def refuse_unseen_gpus(hardware: Hardware, without: str = "--cpu") -> None:
+    """Refuse to leave GPUs of this machine unused that torch does not see, unless they are hidden on purpose.
+
+    Args:
+        hardware: of this machine, with the GPUs that torch sees.
+        without: the option that leaves GPUs alone.
+
+    Raises:
+        UserError: what is wrong with torch or the driver, and what to do.
+    """
+    if hardware.has_gpus or "CUDA_VISIBLE_DEVICES" in os.environ:
+        return
+    devices = count_gpu_devices()
+    if devices and (fault := find_gpu_fault(devices)):
+        raise UserError(f"this machine has {format_count(devices, 'GPU')}, but {fault}; or give {without}")
 
 
 def _find_apple_gpu_fault() -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+DEVICES = Path("/dev")
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,11 @@ def read_local_hardware() -> Hardware:
 
     gpus = 1 if has_apple_gpu() else torch.cuda.device_count()
     return Hardware.of_one_machine(os.cpu_count() or 1, gpus)
+
+
+def count_gpu_devices() -> int:
+    """Count the NVIDIA GPUs whose devices Linux shows to this process, whether or not any software can use them."""
+    return sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in DEVICES.glob("nvidia*"))
 
 
 def has_apple_gpu() -> bool:

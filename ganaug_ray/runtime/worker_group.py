@@ -196,6 +196,7 @@ def _run_trainer(
         scaling_config=ScalingConfig(
             num_workers=workers,  # type: ignore[arg-type]  # Train v2 takes a span, Ray's hints say Tune's
             use_gpu=use_gpu,
+            resources_per_worker={"CPU": 1, "GPU": 1} if use_gpu else None,  # else Ray reserves the GPU alone
             placement_strategy=placement.upper(),
         ),
         run_config=RunConfig(

@@ -24,6 +24,7 @@ from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.serve.serve_config import ListenAddress
 
 if TYPE_CHECKING:
+    from ganaug_ray.runtime.hardware import Hardware
     from ganaug_ray.serve.deployment_settings import DeploymentSettings
 
 
@@ -70,7 +71,7 @@ def serve_model(
     _set_ray_environment(where)  # before Ray is imported, which reads it once
     from ganaug_ray.core.records import ModelRecord
     from ganaug_ray.core.storage import Folder
-    from ganaug_ray.runtime.hardware import Hardware, read_local_hardware
+    from ganaug_ray.runtime.hardware import Hardware
     from ganaug_ray.serve.deployment_settings import DeploymentSettings
     from ganaug_ray.serve.feedback_store import FeedbackStore
     from ganaug_ray.serve.limits import RequestLimits
@@ -98,8 +99,7 @@ def serve_model(
     bounds = serve_config.parse_replicas(replicas)
     serve_config.check_gpus(gpus)
     if config is None:
-        with Terminal().show_progress("serve", lambda: (0.0, "starting")):
-            hardware = read_local_hardware()  # it imports torch
+        hardware = _find_hardware(gpus)
         replica_gpus = serve_config.choose_gpus(gpus, hardware)
         min_replicas, max_replicas = serve_config.choose_replicas(bounds, hardware, cpus, replica_gpus)
         if lowered := serve_config.describe_lowered_replicas(bounds, max_replicas, hardware):
@@ -194,6 +194,18 @@ def _set_ray_environment(where: ListenAddress) -> None:
         ports = first_socket.getsockname()[1], second_socket.getsockname()[1], third_socket.getsockname()[1]
     for key, value in serve_config.build_proxy_environment(folder, program, ports).items():
         os.environ.setdefault(key, value)
+
+
+def _find_hardware(gpus: float | None) -> Hardware:
+    """Return this machine's hardware; raise UserError if it has GPUs that cannot be used, unless none is wanted."""
+    from ganaug_ray.runtime.gpu_probe import refuse_unseen_gpus
+    from ganaug_ray.runtime.hardware import read_local_hardware
+
+    with Terminal().show_progress("serve", lambda: (0.0, "starting")):
+        hardware = read_local_hardware()  # it imports torch
+        if gpus != 0:
+            refuse_unseen_gpus(hardware, without="--gpus 0")
+    return hardware
 
 
 def _refuse_bad_certificate(certificate: str, private_key: str | None) -> None:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from ganaug_ray.classify import drift
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import experiment_dir, model_registry
+from ganaug_ray.core.distributed import has_fast_bfloat16
 from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
@@ -69,13 +70,14 @@ class ModelVersion:
 
         On the CPU each probability is within 1e-5 of what ``ganaug predict`` gives: both compute in float32, and only
         batch norm is folded here. On a GPU nothing so narrow is promised: here layers run in bfloat16, which keeps
-        eight bits, and there in float32 with convolutions in TF32. Classes that are nearly as likely may change places.
+        eight bits, if the GPU has it, and there in float32 with convolutions in TF32. Classes that are nearly as likely
+        may change places.
         """
         with self._use_precision():
             return self.fast.predict_probabilities(images_NHWC)
 
     def _use_precision(self) -> contextlib.AbstractContextManager[Any]:
-        if self.classifier.device.type != "cuda":
+        if not has_fast_bfloat16(self.classifier.device):
             return contextlib.nullcontext()
         return torch.autocast("cuda", torch.bfloat16)
 

@@ -37,8 +37,8 @@ def compute_cas(
         val_NHWC: real validation images, uint8 [M, H, W, C] in [0, 255].
         val_y: their classes, int64 [M] in [0, classes).
         classes: number of classes, K.
-        config: optimizer and augmentation. Its architecture, initial weights, early stopping and weight averaging are
-            not used.
+        config: optimizer and augmentation. Its architecture, initial weights, early stopping, weight averaging and
+            compiling are not used.
         seed: of the weights, the order of images, augmentation and dropout.
         steps: optimizer steps. Scores after different numbers of steps cannot be compared, so it is in the score's
             name.
@@ -52,7 +52,14 @@ def compute_cas(
     """
     # A place of its own: whoever measures does it alone, while the other ranks train.
     place = Place(device=device or torch.device("cpu"))
-    overrides = {"arch": CLASSIFIER_ARCH, "weights": None, "freeze_steps": 0, "patience": None, "ema_half_life": 0}
+    overrides = {
+        "arch": CLASSIFIER_ARCH,
+        "weights": None,
+        "freeze_steps": 0,
+        "patience": None,
+        "ema_half_life": 0,
+        "compile": False,
+    }
     cas_config = config.model_copy(update={**overrides, "evaluate_every": steps, "log_every": steps})
     train = _hold_images(fake_NHWC, fake_y, place)
     val = _hold_images(val_NHWC, val_y, place)

@@ -118,7 +118,6 @@ def test_trial_leaves_network_and_batches(
     monkeypatch.setattr(compilation, "WARM_UP_STEPS", 1)
     monkeypatch.setattr(compilation, "TIMED_STEPS", 2)
     monkeypatch.setattr(compilation, "measure_step_seconds", measure_on_cpu)
-    monkeypatch.setattr(compilation, "_pays_by_training", {})
     monkeypatch.setattr(train_worker, "draw_random_batch", lambda *facts: draw_random_batch(*facts[:-1], CPU))
     network, val = build_cnn(), ResidentImages.load(digits / "val", CPU)
     before = checkpoint.pack_states({"network": network})

@@ -16,6 +16,7 @@ from ganaug_ray.augment.live_generation import LiveFeed, LiveScreener
 from ganaug_ray.augment.mixed_batches import MixedFeed
 from ganaug_ray.augment.screening import Examiner
 from ganaug_ray.classify import networks as classifier_networks
+from ganaug_ray.classify import strong_augmentation
 from ganaug_ray.classify import training_loop as classifier_loop
 from ganaug_ray.config import ClassifierConfig, GanConfig
 from ganaug_ray.config.gan_presets import PRESETS
@@ -109,9 +110,10 @@ def test_gan_steps_never_wait(monkeypatch: pytest.MonkeyPatch, preset: Any) -> N
     assert gpu.waits == {}
 
 
-def test_classifier_steps_never_wait() -> None:
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2, "ema_half_life": 0}], ids=["plain", "accumulated"])
+def test_classifier_steps_never_wait(settings: dict[str, Any]) -> None:
     """In the steps of the classifier's loop between two that are logged, the host never waits for the GPU."""
-    config = ClassifierConfig(steps=NEVER, batch_size=BATCH, log_every=NEVER, evaluate_every=NEVER)
+    config = ClassifierConfig(steps=NEVER, batch_size=BATCH, log_every=NEVER, evaluate_every=NEVER, **settings)
     images = Images(STEPS)
     network = classifier_networks.CNN(3, 10, 0.3, 8)
     with fake_cuda() as gpu:
@@ -121,6 +123,17 @@ def test_classifier_steps_never_wait() -> None:
             classifier_loop.train_classifier(network, images, images.rows, config, NEVER, 0, PLACE, pytest.fail)
     assert images.begun == STEPS
     assert gpu.waits == {}
+
+
+@pytest.mark.parametrize("operation", strong_augmentation.COLOUR_OPERATIONS)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strong_augmentation_never_waits(operation: strong_augmentation.ColourOperation, channels: int) -> None:
+    """No operation on colours brings anything of its own to the GPU, or back."""
+    with fake_cuda() as gpu:
+        x_RCHW, strength_R111 = torch.rand(4, channels, 16, 16).cuda(), torch.rand(4, 1, 1, 1).cuda()
+        gpu.waits.clear()
+        assert operation(x_RCHW, strength_R111).shape == x_RCHW.shape
+        assert gpu.waits == {}
 
 
 @pytest.mark.parametrize("keeps_last", [True, False])

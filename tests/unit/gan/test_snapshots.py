@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import torch
 
 from ganaug_ray.augment.arms import locate_teacher
 from ganaug_ray.config import GanConfig
@@ -126,11 +127,12 @@ def test_few_checkpoints_are_held() -> None:
     assert written.lines == ["row 4", "figures 4", "checkpoint 4", "checkpoint 8", "checkpoint 9"]
 
 
-def test_lost_process_leaves_training_to_measure() -> None:
-    """If the other process is lost, or has not started, the training measures its snapshots itself."""
+@pytest.mark.parametrize("loss", [BrokenExecutor("the actor died"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_lost_process_leaves_training_to_measure(loss: Exception) -> None:
+    """If the other process is lost, has no room on the GPU or has not started, the training measures by itself."""
 
     def lose(snapshot: Snapshot) -> MeasuredSnapshot:
-        raise BrokenExecutor("the actor died")
+        raise loss
 
     executor = LateExecutor(lose)
     lost, absent, at_once = Written(executor), Written(AbsentExecutor()), Written(None)

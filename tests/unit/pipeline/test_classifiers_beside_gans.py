@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,8 +49,7 @@ def list_started(job: Job, run: Run, cpus: int, monkeypatch: pytest.MonkeyPatch,
         started.append(getattr(training, "name", "gan"))
 
     for launch in ("ganaug_ray.classify.launch", "ganaug_ray.gan.launch"):
-        task = type("Task", (), {"options": lambda **reserved: type("Options", (), {"remote": staticmethod(note)})})
-        monkeypatch.setattr(f"{launch}._train_task", task)
+        monkeypatch.setattr(f"{launch}.make_device_task", lambda *given: SimpleNamespace(remote=note))
     monkeypatch.setattr(classifier_launch.object_store, "lend_stores", lambda *given: {})
     monkeypatch.setattr(side_by_side, "run_tasks", run_tasks)
     monkeypatch.setattr(StageContext, "connect_cluster", lambda self: Hardware.of_one_machine(cpus))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from ganaug_ray.errors import UserError
-from ganaug_ray.runtime import cluster, gpu_probe, preflight
+from ganaug_ray.runtime import cluster, gpu_probe, hardware, preflight
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.preflight import Node, NodeReport
 
@@ -99,3 +101,23 @@ def test_job_that_insists_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         UserError, match=r"gan\.min_workers 2: the cluster has room for 1 worker, each with a CPU and a GPU"
     ):
         preflight.check_embedded(job, Hardware.of_one_machine(8, 1))
+
+
+def test_unseen_gpus_are_not_left_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GPUs that torch does not see are told with what to install, unless they are hidden on purpose."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(hardware, "DEVICES", tmp_path)
+    monkeypatch.setattr(torch.cuda, "init", Mock(side_effect=RuntimeError("Found no NVIDIA driver on your system")))
+    for name in ("nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / name).touch()
+    without = Hardware.of_one_machine(8)
+    gpu_probe.refuse_unseen_gpus(without)
+    for number in range(2):
+        (tmp_path / f"nvidia{number}").touch()
+    with pytest.raises(
+        UserError, match=r"^this machine has 2 GPUs, but torch .* since there is no NVIDIA driver; .*; or give --cpu$"
+    ):
+        gpu_probe.refuse_unseen_gpus(without)
+    gpu_probe.refuse_unseen_gpus(Hardware.of_one_machine(8, 2))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    gpu_probe.refuse_unseen_gpus(without)

@@ -112,12 +112,12 @@ def test_lowered_workers_reach_ray(tiny_job: Job, experiment: Run, monkeypatch: 
         tasks[0].start()
         return []
 
-    def note_options(**options: Any) -> Any:
-        calls.append(options)
+    def note_task(function: Any, reserved: Any, max_retries: int) -> Any:
+        calls.append(reserved.ray_options)
         return SimpleNamespace(remote=lambda training, open_executor: calls.append(open_executor.args[0].gpus))
 
     monkeypatch.setattr(side_by_side, "run_tasks", run_tasks)
-    monkeypatch.setattr(gan_launch._train_task, "options", note_options)
+    monkeypatch.setattr(gan_launch, "make_device_task", note_task)
     training = GanTraining(
         tiny_job.gan.model_copy(update={"workers": 2}), 32, 0, str(experiment.dataset), "t", str(experiment.gan), 1, {}
     )
