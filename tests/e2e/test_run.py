@@ -78,9 +78,12 @@ def test_run_folder_holds_all_results(finished: tuple[Path, str]) -> None:
         synthetic/synthetic.json synthetic/part-0000-00000.parquet gan/film.gif dataset/card.html
         models/real+classic/seed-0/predictions.parquet models/real+classic+synthetic/seed-0/model.safetensors
         models/real+classic+live/seed-0/predictions.parquet
+        training.html
     """
     for name in promised.split():
         assert (out / name).is_file(), name
+    for training in ("gan", "models/real+classic/seed-0"):
+        assert list((out / "tensorboard" / training).glob("events.out.tfevents.*")), training
     assert not [path for path in out.rglob("*") if path.name.startswith(".ray-train") or path.suffix == ".pkl"]
     stages = json.loads((out / "run.json").read_text())["stages"]
     assert all(stage["status"] == "done" for stage in stages.values())

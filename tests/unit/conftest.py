@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 import pytest
 import ray
 
+from tests.helpers.mlflow_server import serve_mlflow
+
 
 @pytest.fixture(scope="package", autouse=True)
 def _no_ray() -> Iterator[None]:
@@ -19,3 +21,10 @@ def _no_ray() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray, "init", refuse)
         yield
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server."""
+    with serve_mlflow(tmp_path_factory.mktemp("mlflow")) as address:
+        yield address

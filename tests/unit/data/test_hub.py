@@ -2,82 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
-from huggingface_hub import constants
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.sources import hub, list_parts
 from ganaug_ray.errors import UserError
-from tests.helpers import wsgi
+from tests.helpers.hub import Files, point_to, serve_hub
 from tests.unit.data.test_saved_dataset import CLASSES, encode
 
-Files = dict[str, bytes]
-
-
-def hash_file(file: bytes) -> str:
-    return hashlib.sha256(file).hexdigest()
-
-
-def answer_as_hub(revisions: dict[str, Files]) -> Callable[..., Any]:
-    """A Hub with the data set someone/pets: revision -> its files."""
-
-    commits = {revision: hashlib.sha1(revision.encode()).hexdigest() for revision in revisions}
-    named = {**dict(zip(revisions, revisions, strict=True)), **{commit: name for name, commit in commits.items()}}
-
-    def answer_json(start: Callable[..., Any], content: Any) -> list[bytes]:
-        start("200 OK", [("Content-Type", "application/json")])
-        return [json.dumps(content).encode()]
-
-    def app(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
-        path = unquote(environ["PATH_INFO"])
-        asked = re.fullmatch(r"/api/datasets/someone/pets(?:/(revision|tree)/(.+?))?/?", path)
-        if asked and (revision := named.get(asked[2] or "main")):
-            files = revisions[revision]
-            if asked[1] == "tree":
-                tree = [{"type": "file", "path": n, "size": len(f), "oid": hash_file(f)} for n, f in files.items()]
-                return answer_json(start, tree)
-            siblings = [{"rfilename": name, "size": len(file)} for name, file in files.items()]
-            return answer_json(start, {"id": "someone/pets", "sha": commits[revision], "siblings": siblings})
-        asked = re.fullmatch(r"/datasets/someone/pets/resolve/(\w+)/(.+)", path)
-        if asked and asked[1] in named and asked[2] in revisions[named[asked[1]]]:
-            file = revisions[named[asked[1]]][asked[2]]
-            headers = {"ETag": f'"{hash_file(file)}"', "X-Repo-Commit": asked[1], "Content-Length": str(len(file))}
-            start("200 OK", list(headers.items()))
-            return [] if environ["REQUEST_METHOD"] == "HEAD" else [file]
-        start("404 Not Found", [("X-Error-Code", "RevisionNotFound"), ("Content-Length", "0")])
-        return []
-
-    return app
-
-
-def point_to(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-
-@pytest.fixture
-def serve_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Files]], Any]]:
-    """Serves a Hub, and has its library use it and an empty cache."""
-    hub.fetch_dataset.cache_clear()
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    point_to(monkeypatch, "http://127.0.0.1:9")  # nobody listens there
-
-    def serve(revisions: dict[str, Files]) -> Any:
-        context = wsgi.serve(answer_as_hub(revisions))
-        point_to(monkeypatch, f"http://127.0.0.1:{context.__enter__()}")
-        return context
-
-    yield serve
-    hub.fetch_dataset.cache_clear()
+__all__ = ["serve_hub"]  # a fixture
 
 
 def read(source: str) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import huggingface_hub
@@ -13,10 +14,13 @@ from typer.testing import CliRunner
 
 import ganaug_ray
 from ganaug_ray import cli
+from ganaug_ray.cli.publish import publish
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.report import publication
+from tests.helpers import wsgi
+from tests.helpers.hub import PushedRepository
 
 
 @pytest.fixture
@@ -86,3 +90,23 @@ def test_push_without_token_or_network_says_how(published: Path, monkeypatch: py
     with pytest.raises(StageFailed, match=rf"not pushed \(.*`hf upload someone/pets {published}`"):
         publication.push_publication(published, "someone/pets")
     assert (published / "README.md").exists()
+
+
+def test_push_makes_private_repository_with_all_files(
+    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`ganaug publish RUN hf:OWNER/NAME` pushes the published files with the user's token, and says where they are."""
+    shutil.copytree(str(experiment.root), tmp_path / "tiny", symlinks=True)
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    repository = PushedRepository()
+    with wsgi.serve(repository) as port:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        publish(str(tmp_path / "tiny"), "hf:someone/pets")
+    assert f"http://127.0.0.1:{port}/someone/pets: a private repository" in " ".join(capsys.readouterr().out.split())
+    assert (repository.made["name"], repository.made["organization"]) == ("pets", "someone")
+    assert repository.made.get("visibility") == "private"
+    assert repository.tokens == {"Bearer hf_x"}
+    written = {path.name: path.read_bytes() for path in (tmp_path / "tiny" / "published").iterdir()}
+    assert repository.files == written
+    assert b"# pets" in written["README.md"]
+    assert "model.safetensors" in written

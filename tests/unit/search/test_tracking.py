@@ -7,9 +7,7 @@ import json
 import socket
 import struct
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyarrow import fs
@@ -19,12 +17,8 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.search import tracking
 from tests.conftest import PATIENCE
-from tests.helpers import wsgi
+from tests.helpers.mlflow_server import INSTALL, ask
 
-needs_mlflow = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("mlflow", "sqlalchemy", "alembic")),
-    reason="MLflow and its SQLite store are not installed: pip install mlflow-skinny sqlalchemy alembic",
-)
 SETTINGS = {"gan.lr": 2e-4, "gan.preset": "scarce", "gan.betas": [0.5, 0.9]}
 
 
@@ -106,33 +100,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server with a SQLite store."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        from mlflow.server import app, handlers
-
-        folder = tmp_path_factory.mktemp("mlflow")
-        handlers.initialize_backend_stores(f"sqlite:///{folder}/mlflow.db", None, str(folder / "artifacts"))
-        with wsgi.serve(app) as port:
-            yield f"http://127.0.0.1:{port}"
-
-
-def ask(address: str, method: str, **body: Any) -> dict[str, Any]:
-    """The server's own interface, so that what is read does not depend on what wrote it."""
-    request = urllib.request.Request(
-        f"{address}/api/2.0/mlflow/{method}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
-        return json.load(answer)
-
-
-@needs_mlflow
-def test_mlflow_receives_run_per_trial(server: str, tmp_path: Path) -> None:
+def test_mlflow_receives_run_per_trial(mlflow_server: str, tmp_path: Path) -> None:
     """MLflow receives one run for each trial, with its settings, results and end."""
     said: list[str] = []
-    _, follow = tracking.build_trackers(f"mlflow:{server}", Folder.from_uri(tmp_path), "digits gan", said.append)
+    _, follow = tracking.build_trackers(f"mlflow:{mlflow_server}", Folder.from_uri(tmp_path), "digits gan", said.append)
     follow.start_trial("0001", SETTINGS)
     follow.log_result("0001", 100, 0.5, {"kid_std": 0.1})
     follow.log_result("0001", 200, 0.25, {"kid_std": 0.05})
@@ -140,9 +111,9 @@ def test_mlflow_receives_run_per_trial(server: str, tmp_path: Path) -> None:
     follow.start_trial("0002", {"gan.lr": 1e-4})
     follow.end_trial("0002", "finished", None)
     assert said == []
-    experiments = ask(server, "experiments/search", max_results=10)["experiments"]
+    experiments = ask(mlflow_server, "experiments/search", max_results=10)["experiments"]
     (number,) = [own["experiment_id"] for own in experiments if own["name"] == "digits gan"]
-    found = {run["info"]["run_name"]: run for run in ask(server, "runs/search", experiment_ids=[number])["runs"]}
+    found = {run["info"]["run_name"]: run for run in ask(mlflow_server, "runs/search", experiment_ids=[number])["runs"]}
     assert sorted(found) == ["0001", "0002"]
     run = found["0001"]
     pairs = {kind: {own["key"]: own["value"] for own in run["data"][kind]} for kind in ("params", "metrics", "tags")}
@@ -152,15 +123,15 @@ def test_mlflow_receives_run_per_trial(server: str, tmp_path: Path) -> None:
     assert pairs["tags"]["reason"] == "worse than half of the trials"
     assert run["info"]["status"] == "KILLED"
     assert found["0002"]["info"]["status"] == "FINISHED"
-    query = f"{server}/api/2.0/mlflow/metrics/get-history?run_id={run['info']['run_id']}&metric_key=value"
+    query = f"{mlflow_server}/api/2.0/mlflow/metrics/get-history?run_id={run['info']['run_id']}&metric_key=value"
     with urllib.request.urlopen(query, timeout=PATIENCE) as answer:
         history = json.load(answer)["metrics"]
     assert [(own["step"], own["value"]) for own in history] == [(100, 0.5), (200, 0.25)]
 
 
-@needs_mlflow
 def test_unreachable_mlflow_warns_once(capfd: pytest.CaptureFixture[str]) -> None:
     """A tracking server that cannot be reached stops no search and is reported once."""
+    pytest.importorskip("mlflow", reason=f"MLflow is not installed: {INSTALL}")
     said: list[str] = []
     follow = tracking.MLflowTracker(f"http://127.0.0.1:{free_port()}", "digits gan", said.append)
     for trial in ("0001", "0002"):

@@ -12,15 +12,19 @@ import numpy as np
 import pytest
 
 from ganaug_ray.config import Job, TrackingConfig
+from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline.followed import follow_pipeline
+from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.tracking import remote, servers
 from ganaug_ray.tracking.follow import follow_trainings
 from ganaug_ray.tracking.remote import Figures, RemoteTracker
 from ganaug_ray.tracking.results import Results, flatten_settings
 from ganaug_ray.tracking.training_log import ExperimentLogs
+from tests.helpers.mlflow_server import INSTALL, PACKAGES
 from tests.unit.tracking.test_following import MODEL, LoggedExperiment, logged
 
 __all__ = ["logged"]  # a fixture
@@ -172,32 +176,44 @@ def finished(experiment: Run, tmp_path: Path) -> Run:
     return Run(Folder.from_uri(tmp_path / "tiny"))
 
 
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URI of an MLflow store in a file."""
-    for name in ("mlflow", "sqlalchemy", "alembic"):
-        pytest.importorskip(name, reason="pip install mlflow-skinny sqlalchemy alembic")
+@pytest.fixture(params=["server", "store"])
+def mlflow_address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an MLflow server, or of a store in a file."""
+    if request.param == "server":
+        return request.getfixturevalue("mlflow_server")
+    for name in PACKAGES:
+        pytest.importorskip(name, reason=INSTALL)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.chdir(tmp_path)  # the store's artifacts are beside it
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 
+class SayingTerminal(Terminal):
+    """Remembers what it is told to print."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def print_stage_line(self, stage: str, status: str, text: str, seconds: float | None = None) -> None:
+        self.said.append(f"{stage} {status} {text}")
+
+
 def send(run: Run, job: Job, **address: str) -> list[str]:
     """Send a run as a command does; return what was said."""
-    said: list[str] = []
+    terminal = SayingTerminal()
     tracked = job.model_copy(update={"tracking": TrackingConfig(**address)})
-    trackers = [RemoteTracker(server, run, tracked, said.append) for server in servers.open_servers(tracked, run)]
-    with follow_trainings(run, trackers, said.append):
+    with follow_pipeline(Pipeline(tracked, run, terminal)):
         pass
-    return said
+    return terminal.said
 
 
-def test_mlflow_has_whole_run(finished: Run, tiny_job: Job, store: str) -> None:
-    """An MLflow store has parameters, curves, pictures, the page, and the champion as a model that answers alike."""
-    from mlflow import MlflowClient, pyfunc
+def test_mlflow_has_whole_run(finished: Run, tiny_job: Job, mlflow_address: str) -> None:
+    """MLflow has parameters, curves, pictures, the page, and the champion as a model that answers alike."""
+    from mlflow import MlflowClient, artifacts, pyfunc
 
-    assert send(finished, tiny_job, mlflow=store) == []
-    client = MlflowClient(store)
+    assert send(finished, tiny_job, mlflow=mlflow_address) == []
+    client = MlflowClient(mlflow_address)
     (found,) = client.search_runs([client.get_experiment_by_name("ganaug").experiment_id])
     number = found.info.run_id
     assert found.info.status == "FINISHED"
@@ -214,16 +230,17 @@ def test_mlflow_has_whole_run(finished: Run, tiny_job: Job, store: str) -> None:
     assert verdict["sentence"] in found.data.tags["answer"]
     version = client.get_model_version_by_alias("tiny", "champion")
     assert version.run_id == number
-    model = pyfunc.load_model(client.download_artifacts(number, "model"))
+    registered = client.get_model_version_download_uri("tiny", version.version)
+    local = Path(artifacts.download_artifacts(registered, tracking_uri=mlflow_address))
+    model = pyfunc.load_model(str(local))
     champion = finished.registry / "versions" / "1"
     pictures = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 1), np.uint8)
     expected = load_probabilities(champion, pictures)
     assert np.allclose(model.predict(pictures), expected, atol=1e-5)
-    local = Path(client.download_artifacts(number, "model"))
     files = {path.name for path in local.rglob("*") if path.is_file()}
     assert {"MLmodel", "model.safetensors"} <= files  # and nothing pickled, and nothing of what it has seen
     assert not [name for name in files if name.endswith((".pkl", ".parquet"))]
-    send(finished, tiny_job, mlflow=store)  # a finished run, once more
+    send(finished, tiny_job, mlflow=mlflow_address)  # a finished run, once more
     assert len(client.search_runs([found.info.experiment_id])) == 1
     assert len(client.get_metric_history(number, "gan/loss_g")) == len(curve)
     assert [one.version for one in client.search_model_versions("name='tiny'")] == [version.version]
@@ -233,6 +250,15 @@ def load_probabilities(folder: Folder, pictures: np.ndarray) -> np.ndarray:
     from ganaug_ray.classify.predict import Classifier
 
     return np.array([list(one.probabilities.values()) for one in Classifier.load(folder).predict(list(pictures))])
+
+
+def test_run_is_followed_without_settings(finished: Run, tiny_job: Job) -> None:
+    """A run of any job has TensorBoard's event files of each training, and a page of their curves."""
+    assert send(finished, tiny_job) == []
+    assert finished.root.has_file("training.html")
+    for training in ("gan", "models/real+classic/seed-0"):
+        (name,) = (finished.root / "tensorboard" / training).list_files()
+        assert name.startswith("events.out.tfevents."), training
 
 
 def test_wandb_has_whole_run(finished: Run, tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
