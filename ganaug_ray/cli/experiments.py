@@ -216,8 +216,8 @@ def search(
 
     if write is not None:
         check_suffix("--write", str(write), [".yaml", ".yml"])
-    loaded = load_job(job, set_ or [], check_network)
     with Terminal().show_progress("search", lambda: (0.0, "starting")):
+        loaded = load_job(job, set_ or [], check_network)
         from ganaug_ray.search import driver  # it imports torch
         from ganaug_ray.search.dry_run import describe_search
     driver.check_kind(kind)

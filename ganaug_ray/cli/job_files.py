@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ganaug_ray.cli.completion import complete_example, complete_setting
 from ganaug_ray.errors import UserError
 
 examples = typer.Typer(
@@ -40,7 +41,11 @@ def schema(
 def explain(
     setting: Annotated[
         str,
-        typer.Argument(metavar="SETTING", help="A setting, such as gan.filters, or a section. Default: all sections."),
+        typer.Argument(
+            metavar="SETTING",
+            help="A setting, such as gan.filters, or a section. Default: all sections.",
+            autocompletion=complete_setting,
+        ),
     ] = "",
 ) -> None:
     """Explain a setting of a job: what it does, its type, range and default; or all settings of a section."""
@@ -62,7 +67,10 @@ def _list_examples(context: typer.Context) -> None:
 
 @examples.command("copy")
 def _copy_example(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As `ganaug examples` lists it.")], out: OutFile = None
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="As `ganaug examples` lists it.", autocompletion=complete_example)
+    ],
+    out: OutFile = None,
 ) -> None:
     """Copy an example job or search space into this folder, to run or change it."""
     from ganaug_ray.config.examples import KINDS, copy_example, find_example

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ganaug_ray.cli.completion import complete_run_folder
 from ganaug_ray.cli.options import Cpu, Model, Verbose
 from ganaug_ray.errors import Interrupted, UserError
 
@@ -30,7 +31,10 @@ def predict(
 
 
 def rollback(
-    where: Annotated[str, typer.Argument(metavar="DIR", help="An experiment or a registry.")],
+    where: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="An experiment or a registry.", autocompletion=complete_run_folder),
+    ],
     to: Annotated[
         int | None, typer.Option("--to", metavar="N", help="Version to go back to. Default: the previous champion.")
     ] = None,
@@ -52,7 +56,14 @@ def rollback(
 
 
 def serve(
-    model: Annotated[str, typer.Argument(metavar="DIR", help="An experiment, a registry or a model folder.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR",
+            help="An experiment, a registry or a model folder.",
+            autocompletion=complete_run_folder,
+        ),
+    ],
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on. Any but this machine's own needs an API key.")
     ] = "127.0.0.1",
@@ -180,7 +191,14 @@ def export(
 
 
 def share(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of an experiment with a finished GAN.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="The folder of an experiment with a finished GAN.",
+            autocompletion=complete_run_folder,
+        ),
+    ],
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="A new folder for the pack.")],
     classifier: Annotated[
         bool, typer.Option("--classifier", help="Share the promoted classifier too, for a site with the same classes.")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ganaug_ray.cli.completion import complete_run_folder
+
 JobPath = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")]
 Out = Annotated[
     str | None,
@@ -30,4 +32,11 @@ Minutes = Annotated[
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Ray and torch print, and write no log file.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Compute on the CPU even if there are GPUs.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="An experiment, a registry version or a model folder.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="An experiment, a registry version or a model folder.",
+        autocompletion=complete_run_folder,
+    ),
+]

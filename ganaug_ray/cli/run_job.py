@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganaug_ray.errors import Interrupted, UserError
-from ganaug_ray.pipeline.run_job import PLANNING, RunOptions, read_given_job
+from ganaug_ray.pipeline.run_job import PLANNING, READING, RunOptions, act_on_experiment, open_experiment
 
 if TYPE_CHECKING:
     from ganaug_ray.config import Job
@@ -33,12 +33,10 @@ def run_action(
         UserError: the job, its source or its folder is wrong.
         Interrupted: Ctrl-C or SIGTERM.
     """
-    job = read_given_job(options)  # before the imports below, which take longer
     from ganaug_ray.core.console import Terminal
-    from ganaug_ray.pipeline.run_job import act_on_experiment, open_experiment
 
     terminal = Terminal()
-    experiment = open_experiment(options, job, terminal)
+    experiment = open_experiment(options, terminal)
     if options.is_described:
         _describe(experiment, options, terminal, describe)
         return
@@ -61,13 +59,13 @@ def _describe(
 
         print(dump_job(job))
     if options.dry_run:
-        from ganaug_ray.pipeline.dry_run import LABEL_WIDTH, describe_job
-        from ganaug_ray.pipeline.job_facts import JobFacts
-        from ganaug_ray.pipeline.sequential_plan import resume_look
-
-        experiment.run.check_folder(resume_look(job, experiment.run) if options.until_clear else job)
-        facts = experiment.facts or JobFacts(job, timer=options.make_timer())
         with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
+            from ganaug_ray.pipeline.dry_run import LABEL_WIDTH, describe_job
+            from ganaug_ray.pipeline.job_facts import JobFacts
+            from ganaug_ray.pipeline.sequential_plan import resume_look
+
+            experiment.run.check_folder(resume_look(job, experiment.run) if options.until_clear else job)
+            facts = experiment.facts or JobFacts(job, timer=options.make_timer())
             text = (describe or describe_job)(job, experiment.run, facts)
         terminal.print_labelled_lines(text, LABEL_WIDTH + 1)
 
@@ -78,10 +76,22 @@ def write_job_file(source: str, out: Path | None, overrides: list[str], minutes:
     Raises:
         UserError: there is no such source, or the file is there already.
     """
-    from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.config.examples import write_new_file
-    from ganaug_ray.config.job_text import format_job
     from ganaug_ray.core.console import Terminal
+
+    terminal = Terminal()
+    with terminal.show_progress("plan", lambda: (0.0, READING)):
+        path, text, line = _choose_job_text(source, out, overrides, minutes, terminal)
+    write_new_file(path, text)
+    terminal.print_stage_line("init", "done", f"{path}: {line}")
+
+
+def _choose_job_text(
+    source: str, out: Path | None, overrides: list[str], minutes: float | None, terminal: Terminal
+) -> tuple[Path, str, str]:
+    """Return the path and the text of the file that ``write_job_file`` writes, and a line on it."""
+    from ganaug_ray.classify.network_check import check_network
+    from ganaug_ray.config.job_text import format_job
     from ganaug_ray.core.wording import format_time
     from ganaug_ray.pipeline import source_job
     from ganaug_ray.pipeline.kept_times import KeptTimes
@@ -92,17 +102,15 @@ def write_job_file(source: str, out: Path | None, overrides: list[str], minutes:
     path = out or Path(f"{source_job.name_source(source)}.yaml")
     if path.exists():
         raise UserError(f"{path}: already exists; give --out another name")
-    terminal = Terminal()
     explained = "`ganaug explain gan.filters` explains a setting. A setting that is not here has its default."
     begun = source_job.find_begun_job(source, minutes, os.environ, overrides, check_network)
     if begun is not None:
         remarks = [f"The job of the experiment in {begun.folder}: `ganaug run {path}` goes on with it.", explained]
-        write_new_file(path, format_job(begun.job, {}, remarks, path.parent))
-        terminal.print_stage_line("init", "done", f"{path}: the job of the experiment in {begun.folder}")
-        return
+        text = format_job(begun.job, {}, remarks, path.parent)
+        return path, text, f"the job of the experiment in {begun.folder}"
     timer = StepTimer(kept=KeptTimes.open_user_cache(os.environ, is_dry_run=True))
     chosen = source_job.choose_source_job(source, overrides, minutes, check_network, terminal, timer=timer)
     duration = format_time(chosen.facts.estimate(chosen.job).total_s)
     remarks = [f"`ganaug run {path}` runs it: about {duration} on the machine that this was written on.", explained]
-    write_new_file(path, format_job(chosen.job, chosen.reasons, remarks, path.parent))
-    terminal.print_stage_line("init", "done", f"{path}: about {duration}; `ganaug run {path}` runs it")
+    text = format_job(chosen.job, chosen.reasons, remarks, path.parent)
+    return path, text, f"about {duration}; `ganaug run {path}` runs it"

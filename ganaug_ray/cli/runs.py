@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ganaug_ray.cli.completion import complete_run
 from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.pipeline.experiments import Experiment
 
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="An experiment's folder, or its name in runs/.")]
+RunName = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="An experiment's folder, or its name in runs/.", autocompletion=complete_run),
+]
 LABEL_WIDTH = 11
 
 

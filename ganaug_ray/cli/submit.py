@@ -9,13 +9,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ganaug_ray.cli.options import Cpu
+from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.errors import Interrupted, StageFailed, UserError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # What never travels with the code; of gitignore's patterns, so that / is the uploaded folder itself. Ray leaves out
 # what .gitignore and .rayignore name, too. cluster/runtime_env.yaml has the same ones for `ray job submit`.
 EXCLUDED_PATTERNS = ["/.git", "/.venv", "/venv", "/runs", "/data", "*.parquet", "__pycache__"]
+ASKING = "asking the cluster"
 STATUS_POLL_S = 0.5  # seconds between looks at a job whose log has ended
 MAX_LARGEST_NAMED = 3  # large things in a message
 
@@ -66,22 +68,25 @@ def submit(
     if gpus:
         overrides = [f"gan.workers={gpus}", *overrides]
         runtime_env["env_vars"] = {"GANAUG_GPUS": str(gpus)}
-    refuse_large_folder(folder, runtime_env["excludes"])
     words = ["--cpu"] if cpu else []
     for override in overrides:
         words += ["--set", override]
     path = job.resolve().relative_to(folder.resolve()).as_posix()
     command = shlex.join(["python", "-m", "ganaug_ray", "run", path, "--out", out, *words])
+    terminal = Terminal()
+    with terminal.show_progress("submit", lambda: (0.0, "uploading this folder")):
+        refuse_large_folder(folder, runtime_env["excludes"])
+        with _open_client(address) as client:
+            number = client.submit_job(entrypoint=command, runtime_env=runtime_env, metadata={"job": path, "out": out})
+    print(f"{number}: submitted; results go to {out}", flush=True)
+    if not follow:
+        print(f"ganaug jobs --address {address} shows its state, ray job logs {number} its output")
+        return
     with _open_client(address) as client:
-        number = client.submit_job(entrypoint=command, runtime_env=runtime_env, metadata={"job": path, "out": out})
-        print(f"{number}: submitted; results go to {out}", flush=True)
-        if not follow:
-            print(f"ganaug jobs --address {address} shows its state, ray job logs {number} its output")
-            return
         import asyncio  # a sixth of the time of --help
 
         try:
-            code = asyncio.run(_follow_log(client, number))
+            code = asyncio.run(_follow_log(client, number, terminal))
         except KeyboardInterrupt:
             raise Interrupted(f"{number} still runs; to stop it: ganaug stop {number} --address {address}") from None
     raise typer.Exit(code)
@@ -89,13 +94,14 @@ def submit(
 
 def jobs(address: Address) -> None:
     """List the jobs of a cluster: number, state, exit code, start, and where the results are."""
-    with _open_client(address) as client:
-        for details in sorted(client.list_jobs(), key=lambda job: job.start_time or 0):
-            if details.submission_id:
-                began = time.strftime("%Y-%m-%d %H:%M", time.localtime((details.start_time or 0) / 1000))
-                code = "" if details.driver_exit_code is None else str(details.driver_exit_code)
-                results = (details.metadata or {}).get("out") or details.entrypoint
-                print(f"{details.submission_id}  {details.status.value:<9}  {code:>3}  {began}  {results}")
+    with Terminal().show_progress("jobs", lambda: (0.0, ASKING)), _open_client(address) as client:
+        listed = client.list_jobs()
+    for details in sorted(listed, key=lambda job: job.start_time or 0):
+        if details.submission_id:
+            began = time.strftime("%Y-%m-%d %H:%M", time.localtime((details.start_time or 0) / 1000))
+            code = "" if details.driver_exit_code is None else str(details.driver_exit_code)
+            results = (details.metadata or {}).get("out") or details.entrypoint
+            print(f"{details.submission_id}  {details.status.value:<9}  {code:>3}  {began}  {results}")
 
 
 def stop(
@@ -103,7 +109,7 @@ def stop(
     address: Address,
 ) -> None:
     """Stop a job and keep what is done; submitted again with the same --out, the job continues from there."""
-    with _open_client(address) as client:
+    with Terminal().show_progress("stop", lambda: (0.0, ASKING)), _open_client(address) as client:
         if number not in {details.submission_id for details in client.list_jobs()}:
             raise UserError(f"{number}: --address {address} has no such job; `ganaug jobs` lists those it has")
         stopped = client.stop_job(number)
@@ -203,14 +209,17 @@ def _open_client(address: str) -> Iterator[JobSubmissionClient]:
         raise StageFailed(f"--address {address}: {get_last_line(error)}") from None
 
 
-async def _follow_log(client: JobSubmissionClient, number: str) -> int:
-    """Print a job's log until it ends; return the exit code."""
+async def _follow_log(client: JobSubmissionClient, number: str, terminal: Terminal) -> int:
+    """Print a job's log until it ends, and show a bar until it begins; return the exit code."""
     import asyncio
 
     printed = 0
-    async for text in client.tail_job_logs(number):
-        printed += len(text)
-        print(text, end="", flush=True)
+    with ExitStack() as waiting:
+        waiting.enter_context(terminal.show_progress("submit", lambda: (1.0, "waiting for the job's first line")))
+        async for text in client.tail_job_logs(number):
+            waiting.close()
+            printed += len(text)
+            print(text, end="", flush=True)
     while not (details := client.get_job_info(number)).status.is_terminal():
         await asyncio.sleep(STATUS_POLL_S)
     print(client.get_job_logs(number)[printed:], end="", flush=True)  # Ray's stream ends with the job, and not after it

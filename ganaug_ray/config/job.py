@@ -307,5 +307,5 @@ class Job(Config):
 
 
 def _keep_one_word(name: str) -> str:
-    """Return the name of a source; of several, or one with spaces, a word in its place: an answer has 25 words."""
-    return "elsewhere" if " " in name else name
+    """Return the name of a source; of several, or one with white space, a word in its place: answers have 25 words."""
+    return name if name.split() == [name] else "elsewhere"

@@ -83,10 +83,7 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
 def _describe_time(job: Job, run: Run, job_facts: JobFacts) -> list[str]:
     """Say how long each stage takes that is not finished, and all of them."""
     time = job_facts.estimate(job, run)
-    extras = ["compare.sizes"] if job.compare.sizes else []
-    extras += ["the compared models"] if job.models else []
-    on_top = f"; {' and '.join(extras)} on top" if extras else ""
-    words = f"about {format_time(time.total_s)} in all on this machine{time.describe_slowdown()}{on_top}"
+    words = f"about {format_time(time.total_s)} in all {time.describe_place()}{time.describe_slowdown()}"
     lines = [f"{'time':<{LABEL_WIDTH}} {words}"]
     lines += [f"  {stage.name:<10} {format_time(stage.seconds):<11} {stage.words}".rstrip() for stage in time.stages]
     return lines

@@ -16,7 +16,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.experiments import PAGE
 from ganaug_ray.pipeline.pipeline import Pipeline
-from ganaug_ray.pipeline.run_job import RunOptions, act_on_experiment, open_experiment, read_given_job
+from ganaug_ray.pipeline.run_job import RunOptions, act_on_experiment, open_experiment
 
 if TYPE_CHECKING:  # they import torch, or are no requirement
     import pandas as pd
@@ -94,7 +94,7 @@ def run_experiment(options: RunOptions) -> ExperimentResult:
     if options.minutes is not None and not options.minutes > 0:
         raise UserError(f"minutes: found {options.minutes:g}, expected more than 0")
     terminal = Terminal()
-    experiment = open_experiment(options, read_given_job(options), terminal)
+    experiment = open_experiment(options, terminal)
     action: Callable[[Pipeline], None] = Pipeline.run_until_clear if options.until_clear else Pipeline.run_all
     act_on_experiment(action, experiment, options, terminal)
     return read_result(experiment.run)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ganaug_ray.config import Job
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, VerdictRecord
 from ganaug_ray.data import sources
 from ganaug_ray.data.sources.listing import SourceListing
 from ganaug_ray.pipeline.step_timer import StepTimer, select_timed_settings
@@ -18,8 +19,9 @@ from ganaug_ray.runtime import executors
 if TYPE_CHECKING:  # they import torch, or read images
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.data.ingest.scan import Survey
-    from ganaug_ray.pipeline.run_time import RunTime
+    from ganaug_ray.pipeline.run_time import RunTime, StageTime
     from ganaug_ray.pipeline.training_time import ImageFacts, StepTime, TrainingTime
+    from ganaug_ray.runtime.hardware import Hardware
 
 MIN_TESTED_PER_SPLIT = 2
 
@@ -90,9 +92,11 @@ class JobFacts:
 
         if self._dataset is not None:
             record = self._dataset
-            return ImageFacts(len(record.classes), record.channels, record.counts, record.seconds)
+            return ImageFacts(len(record.classes), record.channels, record.counts, record.seconds, record.unlabelled)
         survey = self.survey
-        return ImageFacts(len(survey.classes), survey.channels, survey.count_images(), self._surveyed.seconds)
+        counts = survey.count_images()
+        unlabelled = survey.unlabelled["reason"].null_count
+        return ImageFacts(len(survey.classes), survey.channels, counts, self._surveyed.seconds, unlabelled)
 
     @property
     def is_timed(self) -> bool:
@@ -123,10 +127,61 @@ class JobFacts:
         """
         from ganaug_ray.pipeline.run_time import estimate_run_time
 
-        time = replace(
-            self.time, classifier_s=share_of_steps * self.time.classifier_s, gan_s=share_of_steps * self.time.gan_s
-        )
-        return estimate_run_time(job, self.images, time, count_work(job, run))
+        time = _shorten(self.time, share_of_steps)
+        extras = []
+        if job.compare.sizes:
+            extras.append(self._estimate_sizes(job, run, share_of_steps))
+        if job.models:
+            extras.append(self._estimate_models(job, run, share_of_steps))
+        return estimate_run_time(job, self.images, time, count_work(job, run), self.cluster, extras)
+
+    def _estimate_sizes(self, job: Job, run: Run | None, share_of_steps: float) -> StageTime:
+        """Estimate how long the comparisons with other numbers of training images take that are not finished."""
+        from ganaug_ray.pipeline import size_experiments
+        from ganaug_ray.pipeline.run_time import StageTime, estimate_run_time
+        from ganaug_ray.pipeline.training_time import scale_training_time
+
+        seconds = 0.0
+        processes = 1
+        for n, other in size_experiments.derive_jobs(job).items():
+            experiment = run and size_experiments.open_folder(run, n)
+            if experiment and VerdictRecord.find(experiment.root):
+                continue
+            images = self.images.limit(job.data, other.data)
+            time = _shorten(scale_training_time(other, images, self.step_time), share_of_steps)
+            estimate = estimate_run_time(other, images, time, count_work(other, experiment), self.cluster)
+            seconds += estimate.unhindered_s
+            processes = max(processes, *(stage.processes for stage in estimate.stages))
+        numbers = ", ".join(map(str, job.compare.sizes))
+        return StageTime("sizes", seconds, f"all of it with {numbers} training images a class", processes=processes)
+
+    def _estimate_models(self, job: Job, run: Run | None, share_of_steps: float) -> StageTime:
+        """Estimate how long the trainings of the compared models take that are not finished."""
+        from ganaug_ray.classify import compared_models
+        from ganaug_ray.pipeline.run_time import estimate_compared_models
+
+        missing = dict.fromkeys(job.models, job.compare.seeds)
+        if run is not None and DatasetRecord.find(run.dataset):
+            pairs = compared_models.list_pairs(job)
+            left = Counter(name for name, seed in pairs if not compared_models.read_marker(job, run, name, seed))
+            missing = dict(left)
+        times = {name: _shorten(time, share_of_steps) for name, time in self._model_times.items()}
+        return estimate_compared_models(job, self.images, times, missing, self.cluster)
+
+    @cached_property
+    def cluster(self) -> Hardware | None:
+        """The cluster that trainings go to; None: this machine."""
+        return self._known.cluster if self._known else self.timer.read_cluster()
+
+    @cached_property
+    def _model_times(self) -> dict[str, TrainingTime]:
+        """The time of the trainings of each compared model, by steps of its own."""
+        times = {}
+        gan = self._job.gan.model_copy(update={"conditional": True})  # none is trained for itself
+        for name, model in self._job.models.items():
+            alone = self._job.leave_out(self._job.all_arms).model_copy(update={"classifier": model, "gan": gan})
+            times[name] = JobFacts(alone, known=self).time
+        return times
 
     @cached_property
     def _images(self) -> int:
@@ -141,3 +196,8 @@ class JobFacts:
             return sum(self.survey.count_images()["test"].values())
         share = min(1.0, splits * self._job.data.split.test)
         return max(MIN_TESTED_PER_SPLIT * splits, round(share * self._images))
+
+
+def _shorten(time: TrainingTime, share_of_steps: float) -> TrainingTime:
+    """Return the time of trainings of a share of the steps."""
+    return replace(time, classifier_s=share_of_steps * time.classifier_s, gan_s=share_of_steps * time.gan_s)

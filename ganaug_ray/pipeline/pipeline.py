@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 
@@ -134,8 +133,8 @@ class Pipeline:
         """Say how long what is left of the run takes, and have the terminal count it down."""
         self.terminal.clock = RunClock()
         dataset = DatasetRecord.find(self.run.dataset)
-        if "RAY_ADDRESS" in os.environ or not count_work(self.job, self.run).trainings:
-            return  # of a cluster's machines nothing is known here; and what takes no training takes seconds
+        if not count_work(self.job, self.run).trainings:
+            return  # it takes seconds
         facts = self.facts
         if facts is None or not facts.is_timed:
             if dataset is None:

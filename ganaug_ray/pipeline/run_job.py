@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ganaug_ray.pipeline.source_job import OpenExperiment
     from ganaug_ray.pipeline.step_timer import StepTimer
 
+READING = "reading the job"
+LISTING = "finding the images"
 PLANNING = "reading the images, and timing some steps of each training"
 
 # Imported where it is needed: the mistakes of a job are told before anything else is loaded.
@@ -122,17 +124,23 @@ def _offer_example(name: str) -> str:
     return f"; `ganaug examples copy {name}` writes the example of that name"
 
 
-def open_experiment(options: RunOptions, job: Job | None, terminal: Terminal) -> OpenExperiment:
-    """Return the job with its plan, its folder, and the facts that the plan needed.
+def open_experiment(options: RunOptions, terminal: Terminal) -> OpenExperiment:
+    """Read the job that is given, and return it with its plan, its folder, and the facts that the plan needed.
 
     Args:
         options: what is asked for.
-        job: as ``read_given_job`` returns it.
-        terminal: that shows how it is planned.
+        terminal: that shows how it is planned, from the beginning on: a job may name networks, which torch is loaded
+            for, and sources that are listed for long or downloaded.
 
     Raises:
-        UserError: the source or the folder is wrong.
+        UserError: the job, its source or its folder is wrong.
     """
+    with terminal.show_progress("plan", lambda: (0.0, READING)):
+        return _open_given(options, read_given_job(options), terminal)
+
+
+def _open_given(options: RunOptions, job: Job | None, terminal: Terminal) -> OpenExperiment:
+    """Open the experiment of a job, or of images or a folder where there is none."""
     from ganaug_ray.addresses import expand_home
     from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.config.loader import load_job
@@ -187,12 +195,13 @@ def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, termin
 
     run = Run(open_experiment(path, out, os.environ))
     listing = SourceListing(job.data)
-    job = plan_given(job, run, listing)  # before any fact or plan: images that stay in their splits have one split
+    with terminal.show_activity(LISTING):
+        job = plan_given(job, run, listing)  # before any fact or plan: images that stay in their splits have one split
     if options.until_clear:
         job = allow_looks(job)  # before the plan: with several looks it sees less
     facts = JobFacts(job, timer=options.make_timer(), listing=listing)
     notify = functools.partial(terminal.print_stage_line, "plan", "note")
-    with terminal.show_progress("plan", lambda: (0.0, PLANNING)):
+    with terminal.show_activity(PLANNING):
         job = plan_comparison(job, run, facts, (lambda text: None) if options.is_described else notify)
         if facts.is_surveyed or options.dry_run:  # else the images are read once, when the data set is prepared
             job = fit_plan_to_images(job, facts, notify)
@@ -209,12 +218,13 @@ def act_on_experiment(
     Raises:
         UserError: the folder is not the job's, or another process works in it; or what ``action`` raises.
     """
-    from ganaug_ray.pipeline.comparison_plan import lower_plan
-    from ganaug_ray.pipeline.followed import follow_pipeline
-    from ganaug_ray.pipeline.job_facts import JobFacts
-    from ganaug_ray.pipeline.pipeline import Pipeline
-    from ganaug_ray.pipeline.sequential_plan import resume_look
-    from ganaug_ray.pipeline.stage import PlanTooLarge
+    with terminal.show_progress("plan", lambda: (1.0, "starting")):
+        from ganaug_ray.pipeline.comparison_plan import lower_plan
+        from ganaug_ray.pipeline.followed import follow_pipeline
+        from ganaug_ray.pipeline.job_facts import JobFacts
+        from ganaug_ray.pipeline.pipeline import Pipeline
+        from ganaug_ray.pipeline.sequential_plan import resume_look
+        from ganaug_ray.pipeline.stage import PlanTooLarge
 
     job = experiment.job
     run = experiment.run
@@ -238,7 +248,8 @@ def act_on_experiment(
                 if "ray" in sys.modules:
                     from ganaug_ray.runtime import cluster
 
-                    cluster.disconnect()
+                    with terminal.show_progress("end", lambda: (1.0, "leaving Ray")):
+                        cluster.disconnect()
 
 
 def _quote_arguments(options: RunOptions, run: Run) -> str:

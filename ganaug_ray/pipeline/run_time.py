@@ -1,13 +1,13 @@
 """How long a whole run takes on this machine, stage by stage, before it begins.
 
 Trainings go by timed steps; what is around them, and what several ranks save, by constants from runs on two cores
-without a GPU.
+without a GPU. A cluster counts by its slots, and by steps that were timed on this machine.
 """
 
 from __future__ import annotations
 
 import math
-import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ganaug_ray.augment import arms
@@ -19,6 +19,7 @@ from ganaug_ray.data.ingest.imbalance import list_rare_classes
 from ganaug_ray.pipeline.training_time import ImageFacts, TrainingTime
 from ganaug_ray.pipeline.work_left import Work
 from ganaug_ray.runtime import hardware, resources
+from ganaug_ray.runtime.hardware import Hardware
 
 # Seconds, as seen in runs on two busy cores, over how much longer steps took there than they computed.
 RAY_START_S = 16.0  # Ray itself, and what its first processes take longer than those of later stages
@@ -64,10 +65,12 @@ class RunTime:
     Attributes:
         stages: in order, without those in which nothing is left to do.
         unhindered_s: the seconds of all stages if the machine did nothing else.
+        cluster: on which it goes on; None: on this machine.
     """
 
     stages: tuple[StageTime, ...]
     unhindered_s: float
+    cluster: Hardware | None = None
 
     @property
     def total_s(self) -> float:
@@ -78,7 +81,14 @@ class RunTime:
         """Say how long the run takes, and what takes most of it."""
         longest = sorted(self.stages, key=lambda stage: -stage.seconds)[:2]
         named = ", ".join(f"{stage.name} {format_time(stage.seconds)}" for stage in longest)
-        return f"about {format_time(self.total_s)} on this machine ({named}){self.describe_slowdown()}"
+        return f"about {format_time(self.total_s)} {self.describe_place()} ({named}){self.describe_slowdown()}"
+
+    def describe_place(self) -> str:
+        """Say where the run goes on and, where that is a cluster, that its machines are not those that were timed."""
+        if self.cluster is None:
+            return "on this machine"
+        slots = format_count(self.cluster.worker_slots, self.cluster.kind)
+        return f"on {slots} of the cluster, by steps timed on a core of this machine"
 
     def start_clock(self) -> RunClock:
         """Return a clock that counts this time down."""
@@ -93,7 +103,14 @@ class RunTime:
         return f"; other work makes it {slowdown:.1f} times as slow, if it goes on"
 
 
-def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Work) -> RunTime:
+def estimate_run_time(
+    job: Job,
+    images: ImageFacts,
+    time: TrainingTime,
+    work: Work,
+    cluster: Hardware | None = None,
+    extras: Sequence[StageTime] = (),
+) -> RunTime:
     """Estimate how long each stage of a run takes.
 
     Args:
@@ -101,7 +118,10 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
         images: of the job.
         time: of its trainings.
         work: what is left to do.
+        cluster: on which they go on; None: on this machine.
+        extras: stages that come after the verdict.
     """
+    machine = choose_machine(time.gpus, cluster)
     stages = []
     if work.datasets:
         words = f"{format_count(work.datasets, 'split')} of {sum(map(images.count, images.counts))} images"
@@ -113,25 +133,28 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
     classifiers = work.classifiers
     if work.trials:
         stages.append(
-            _estimate_trainings("choose", work.trials, "trial", steps, fit_s, job.classifier, start_s, time.gpus)
+            _estimate_trainings("choose", work.trials, "trial", steps, fit_s, job.classifier, start_s, machine)
         )
         start_s = 0.0
     if work.teachers:
         stages.append(
-            _estimate_trainings("teach", work.teachers, "teacher", steps, fit_s, job.classifier, start_s, time.gpus)
+            _estimate_trainings("teach", work.teachers, "teacher", steps, fit_s, job.classifier, start_s, machine)
         )
         start_s = 0.0
+    if work.labels:
+        seconds = work.labels * (FIT_S + images.unlabelled * time.image_s)
+        stages.append(StageTime("label", seconds, format_count(images.unlabelled, "image"), work.labels))
     if work.gans:
         gan_steps = job.gan.count_steps(images.count("train"))
-        early = _count_classifiers_beside(job, work, time.gpus)
-        is_beside = measures_beside(job.gan, work.gans, time.gpus, early > 0)
+        early = _count_classifiers_beside(job, work, machine)
+        is_beside = measures_beside(job.gan, work.gans, machine, early > 0)
         gan_s = _estimate_gan(job, gan_steps, time, is_beside)
-        stage = _estimate_trainings("train-gan", work.gans, "GAN", gan_steps, gan_s, job.gan, start_s, time.gpus)
+        stage = _estimate_trainings("train-gan", work.gans, "GAN", gan_steps, gan_s, job.gan, start_s, machine)
         if early:
-            stage = _add_early_classifiers(stage, early, fit_s, work.gans * gan_s, start_s, time.gpus)
+            stage = _add_early_classifiers(stage, early, fit_s, work.gans * gan_s, start_s, machine)
             classifiers -= early
         if is_beside:
-            at_a_time, _ = plan_processes(job.gan, work.gans, time.gpus)
+            at_a_time, _ = plan_processes(job.gan, work.gans, machine)
             stage = replace(stage, processes=stage.processes + at_a_time)
         stages.append(stage)
         start_s = 0.0
@@ -142,16 +165,52 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
     if classifiers:
         name = "train"
         stages.append(
-            _estimate_trainings(name, classifiers, "classifier", steps, fit_s, job.classifier, start_s, time.gpus)
+            _estimate_trainings(name, classifiers, "classifier", steps, fit_s, job.classifier, start_s, machine)
         )
     stages += [
         StageTime("compare", VERDICT_S, "the verdict"),
+        *extras,
         StageTime("evaluate", EVALUATION_S + 3 * rows * time.image_s, "the champion's figures"),
         StageTime("report", REPORT_S, "the page"),
         StageTime("promote", PROMOTION_S, ""),
     ]
     slower = [replace(stage, seconds=stage.seconds * time.compute_slowdown(stage.processes)) for stage in stages]
-    return RunTime(tuple(slower), sum(stage.seconds for stage in stages))
+    return RunTime(tuple(slower), sum(stage.seconds for stage in stages), cluster)
+
+
+def estimate_compared_models(
+    job: Job,
+    images: ImageFacts,
+    times: Mapping[str, TrainingTime],
+    missing: Mapping[str, int],
+    cluster: Hardware | None,
+) -> StageTime:
+    """Estimate how long the trainings of the job's models section take.
+
+    Args:
+        job: with its plan.
+        images: of the job.
+        times: model -> time of its trainings.
+        missing: model -> its trainings that are left.
+        cluster: as of ``estimate_run_time``.
+    """
+    seconds = 0.0
+    processes = 1
+    for name, count in missing.items():
+        model = job.models[name]
+        steps = model.count_steps(images.count("train"))
+        fit_s = times[name].classifier_s + FIT_S + (images.count("test") + images.count("val")) * times[name].image_s
+        machine = choose_machine(times[name].gpus, cluster)
+        stage = _estimate_trainings("compare-models", count, "model", steps, fit_s, model, 0.0, machine)
+        seconds += stage.seconds
+        processes = max(processes, stage.processes)
+    words = f"{', '.join(missing)}: {format_count(sum(missing.values()), 'training')}"
+    return StageTime("compare-models", seconds, words, processes=processes)
+
+
+def choose_machine(gpus: int, cluster: Hardware | None) -> Hardware:
+    """Return the hardware that trainings are planned for: the cluster, or this machine with these GPUs."""
+    return cluster or Hardware.of_one_machine(hardware.count_usable_cores(), gpus)
 
 
 def _estimate_gan(job: Job, steps: int, time: TrainingTime, is_beside: bool) -> float:
@@ -168,25 +227,25 @@ def _estimate_gan(job: Job, steps: int, time: TrainingTime, is_beside: bool) -> 
     return training_s + end_s + GAN_END_S
 
 
-def _count_classifiers_beside(job: Job, work: Work, gpus: int) -> int:
-    """Count the classifiers that are trained on what GANs leave free here; of a cluster it is taken that they do not.
+def _count_classifiers_beside(job: Job, work: Work, machine: Hardware) -> int:
+    """Count the classifiers that are trained on what GANs leave free.
 
     As ``training_stages.train_gan`` does it: all trainings have one worker, and GANs do not fill all slots every time.
     """
-    if "RAY_ADDRESS" in os.environ or not work.early_classifiers:
+    if not work.early_classifiers:
         return 0
-    _, gan_ranks = plan_processes(job.gan, work.gans, gpus)
-    _, classifier_ranks = plan_processes(job.classifier, work.early_classifiers, gpus)
-    leaves_slots = work.gans % (gpus or hardware.count_usable_cores()) != 0
+    _, gan_ranks = plan_processes(job.gan, work.gans, machine)
+    _, classifier_ranks = plan_processes(job.classifier, work.early_classifiers, machine)
+    leaves_slots = work.gans % max(1, machine.worker_slots) != 0
     has_room = gan_ranks == classifier_ranks == 1 and leaves_slots
     return work.early_classifiers if has_room else 0
 
 
 def _add_early_classifiers(
-    stage: StageTime, count: int, fit_s: float, gans_s: float, start_s: float, gpus: int
+    stage: StageTime, count: int, fit_s: float, gans_s: float, start_s: float, machine: Hardware
 ) -> StageTime:
     """Return the stage of GANs with classifiers beside them: it takes as long as the GANs, or as all on all slots."""
-    slots = gpus or hardware.count_usable_cores()
+    slots = machine.worker_slots
     start_s += PROCESSES_START_S
     longest_s = stage.seconds - start_s
     if stage.processes == 1:
@@ -212,10 +271,17 @@ def _count_drawn_images(job: Job, images: ImageFacts) -> int:
 
 
 def _estimate_trainings(
-    stage: str, count: int, noun: str, steps: int, seconds: float, config: TrainingConfig, start_s: float, gpus: int
+    stage: str,
+    count: int,
+    noun: str,
+    steps: int,
+    seconds: float,
+    config: TrainingConfig,
+    start_s: float,
+    machine: Hardware,
 ) -> StageTime:
     """Estimate a stage of equal trainings, side by side or, on several ranks each, one after another."""
-    at_a_time, ranks = plan_processes(config, count, gpus)
+    at_a_time, ranks = plan_processes(config, count, machine)
     text = f"{format_count(count, noun)} of {steps} steps"
     if ranks > 1:
         each_s = RANKS_START_S + seconds / (RANK_EFFICIENCY * ranks)
@@ -231,27 +297,15 @@ def _estimate_trainings(
     return StageTime(stage, seconds, text, processes=at_a_time * ranks)
 
 
-def plan_processes(config: TrainingConfig, trainings: int, gpus: int = 0) -> tuple[int, int]:
-    """Return how many of several trainings run at a time here, and how many processes with a core or GPU each has.
-
-    Of a cluster that RAY_ADDRESS names this machine knows nothing: it is taken for a single process.
-    """
-    if "RAY_ADDRESS" in os.environ:
-        return 1, 1
-    slots = gpus or hardware.count_usable_cores()
-    machine = hardware.Hardware.of_one_machine(hardware.count_usable_cores(), gpus)
+def plan_processes(config: TrainingConfig, trainings: int, machine: Hardware) -> tuple[int, int]:
+    """Return how many of several trainings run at a time, and how many processes with a core or GPU each has."""
+    slots = max(1, machine.worker_slots)
     workers = resources.choose_worker_count(config, trainings, machine)
     return (min(trainings, slots), 1) if workers == 1 else (1, min(workers, slots))
 
 
-def measures_beside(config: TrainingConfig, trainings: int, gpus: int = 0, has_others: bool = False) -> bool:
-    """Return whether the figures of GANs are measured by other processes here, while they train.
-
-    Of a cluster that RAY_ADDRESS names this machine knows nothing: it is taken not to.
-    """
-    if "RAY_ADDRESS" in os.environ:
-        return False
-    machine = hardware.Hardware.of_one_machine(hardware.count_usable_cores(), gpus)
+def measures_beside(config: TrainingConfig, trainings: int, machine: Hardware, has_others: bool = False) -> bool:
+    """Return whether the figures of GANs are measured by other processes, while they train."""
     workers = resources.choose_worker_count(config, trainings, machine)
     training = resources.plan_stage("train-gan", machine, workers)
     return resources.plan_snapshots(trainings, training, machine, has_others=has_others) is not None

@@ -19,13 +19,23 @@ CURVE_MARKER = "sizes.json"
 def list_experiments(job: Job, run: Run) -> dict[int, tuple[Job, Run]]:
     """Return number of training images a class -> (job, folder) of its experiment, the job's own included."""
     assert job.data.train_per_class is not None, "a job with sizes has one of its own"
-    experiments = {job.data.train_per_class: (job, run)}
+    others = {n: (other, open_folder(run, n)) for n, other in derive_jobs(job).items()}
+    return {job.data.train_per_class: (job, run), **others}
+
+
+def derive_jobs(job: Job) -> dict[int, Job]:
+    """Return number of training images a class -> job, for the numbers that are not the job's own."""
+    compare = job.compare.model_copy(update={"sizes": []})
+    jobs = {}
     for n in job.compare.sizes:
         data = job.data.model_copy(update={"train_per_class": n})
-        compare = job.compare.model_copy(update={"sizes": []})
-        other = job.model_copy(update={"data": data, "compare": compare, "models": {}})
-        experiments[n] = other, Run(run.root / "sizes" / str(n))
-    return experiments
+        jobs[n] = job.model_copy(update={"data": data, "compare": compare, "models": {}})
+    return jobs
+
+
+def open_folder(run: Run, n: int) -> Run:
+    """Return the folder of the experiment with another number of training images a class."""
+    return Run(run.root / "sizes" / str(n))
 
 
 def collect_inputs(job: Job, run: Run) -> dict[str, str]:

@@ -89,11 +89,12 @@ def choose_source_job(
     """
     minutes = DEFAULT_MINUTES if minutes is None else minutes
     content = {"about": "", "data": {"source": [resolve_source(source)]}}
-    base = plan_given(build_job(content, source, Path.cwd(), overrides, check_network))
-    if until_clear:
-        base = allow_looks(base)
-    progress = Progress("reading the images")
+    progress = Progress("finding the images")
     with terminal.show_progress("plan", progress.read):
+        base = plan_given(build_job(content, source, Path.cwd(), overrides, check_network))
+        if until_clear:
+            base = allow_looks(base)
+        progress.update(0.0, "reading the images")
         chosen = choose_default_job(base, minutes, lambda words: progress.update(0.0, words), timer)
         notify = functools.partial(terminal.print_stage_line, "plan", "note")
         job = fit_plan_to_images(chosen.job, chosen.facts, notify)

@@ -13,6 +13,7 @@ from ganaug_ray.runtime import executors, hardware
 if TYPE_CHECKING:  # they import torch, or read images
     from ganaug_ray.data.ingest.scan import Survey
     from ganaug_ray.pipeline.training_time import ImageFacts, StepTime
+    from ganaug_ray.runtime.hardware import Hardware
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,18 @@ class StepTimer:
         if self.kept is not None:
             self.kept.keep(measured, asdict(step_time))
         return step_time
+
+    def read_cluster(self) -> Hardware | None:
+        """Return the hardware of the cluster that trainings go to; None where that is this machine.
+
+        Raises:
+            UserError: RAY_ADDRESS names a cluster that does not answer.
+        """
+        if "RAY_ADDRESS" not in os.environ:
+            return None
+        from ganaug_ray.runtime import cluster
+
+        return cluster.read_cluster(self.cpu_only)
 
     def _measure(self, job: Job, images: ImageFacts) -> StepTime:
         from ganaug_ray.pipeline.training_time import measure_step_time

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.classify import networks
 from ganaug_ray.classify import training_loop as classifier_loop
-from ganaug_ray.config import Job
+from ganaug_ray.config import DataConfig, Job
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.heap_memory import reuse_freed_memory
 from ganaug_ray.data.loading.batch import Batch, BatchFeed, draw_random_batch
@@ -49,16 +49,35 @@ class ImageFacts:
         channels: of the stored images.
         counts: split -> class -> images.
         read_s: seconds that reading and judging all images takes.
+        unlabelled: images without labels.
     """
 
     classes: int
     channels: int
     counts: dict[str, dict[str, int]]
     read_s: float
+    unlabelled: int = 0
 
     def count(self, split: str) -> int:
         """Return the number of images of a split."""
         return sum(self.counts[split].values())
+
+    def limit(self, own: DataConfig, other: DataConfig) -> ImageFacts:
+        """Return the facts with the limits of another data section of the same images.
+
+        Where there are as many as the own limits allow it is taken that there are as many as the other ones do.
+        """
+        limits = {
+            "train": (own.train_per_class, other.train_per_class),
+            "val": (own.max_val_per_class, other.max_val_per_class),
+        }
+        counts = dict(self.counts)
+        for split, (limit, new_limit) in limits.items():
+            if new_limit is not None:
+                counts[split] = {
+                    name: new_limit if n == limit else min(n, new_limit) for name, n in self.counts[split].items()
+                }
+        return replace(self, counts=counts)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ class Work:
     """Of an augmentation."""
     early_classifiers: int = 0
     """Those among the classifiers that can be trained beside the GANs."""
+    labels: int = 0
+    """Splits whose unlabelled images are to be labelled by the teacher."""
 
     @property
     def trainings(self) -> int:
@@ -37,7 +39,8 @@ def count_work(job: Job, run: Run | None = None) -> Work:
         job = usable_arms.leave_out_unusable(job, run)
     needs_teachers = arms.needs_teacher(job)
     gans_per_split = arms.count_gans(job)
-    datasets = teachers = gans = pools = classifiers = early = 0
+    needs_labels = synthetic_pools.needs_pseudo(job)
+    datasets = teachers = gans = pools = classifiers = early = labels = 0
     early_pairs = [(arm, seed) for arm, seed in arms.list_pairs(job) if not arms.needs_generated_images(job, arm)]
     for number in range(job.compare.splits):
         split = run.locate_split(number) if run else None
@@ -45,6 +48,7 @@ def count_work(job: Job, run: Run | None = None) -> Work:
             datasets += 1
             teachers += needs_teachers
             gans += gans_per_split
+            labels += needs_labels
             pools += job.needs_synthetic_sources
             classifiers += len(arms.list_pairs(job))
             early += len(early_pairs)
@@ -53,10 +57,11 @@ def count_work(job: Job, run: Run | None = None) -> Work:
         classifiers += sum(ModelRecord.find(split.locate_model(arm, seed)) is None for arm, seed in pairs)
         early += sum(ModelRecord.find(split.locate_model(arm, seed)) is None for arm, seed in early_pairs)
         teachers += needs_teachers and ModelRecord.find(arms.locate_teacher(split)) is None
+        labels += needs_labels and DatasetRecord.find(split.pseudo) is None
         if gans_per_split:
             gans += sum(GanRecord.find(gan.folder) is None for gan in synthetic_pools.list_gans(job, split))
         if job.needs_synthetic_sources:
             split_pools = synthetic_pools.list_pools(job, split)
             pools += any(synthetic_pools.read_finished_pool(pool) is None for pool in split_pools)
     trials = len(augmentation_choice.list_missing_trials(job, run))
-    return Work(datasets, teachers, gans, pools, classifiers, trials, early)
+    return Work(datasets, teachers, gans, pools, classifiers, trials, early, labels)

@@ -81,6 +81,19 @@ def connect(
     return hardware
 
 
+def read_cluster(cpu_only: bool = False) -> Hardware:
+    """Return the hardware of the cluster that RAY_ADDRESS names; a connection that is made for it ends.
+
+    Raises:
+        UserError: no cluster answers there.
+    """
+    is_connected = ray.is_initialized()
+    hardware = connect(cpu_only=cpu_only)
+    if not is_connected:
+        disconnect()
+    return hardware
+
+
 def start_private(cpus: int, uses_gpus: bool = False) -> None:
     """Start Ray for this process alone: its daemons listen on 127.0.0.1, where other machines cannot reach them.
 

@@ -168,8 +168,9 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
             terminal.print_stage_line("serve", "ready", words, time.monotonic() - started)
             threading.Event().wait()
         finally:
-            serve_config.stop_serve()
-            cluster.disconnect()
+            with terminal.show_progress("serve", lambda: (1.0, "stopping the replicas and Ray")):
+                serve_config.stop_serve()
+                cluster.disconnect()
 
 
 def _set_ray_environment(where: ListenAddress) -> None:

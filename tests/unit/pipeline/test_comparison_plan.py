@@ -65,7 +65,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source of 2,000 images, classifiers of a minute and GANs of two, one after another, and nothing around them."""
     monkeypatch.setattr(JobFacts, "_images", 2000)
     monkeypatch.setattr(JobFacts, "time", TrainingTime(60.0, 120.0))
-    monkeypatch.setattr(run_time, "plan_processes", lambda config, trainings, gpus: (1, 1))
+    monkeypatch.setattr(run_time, "plan_processes", lambda config, trainings, machine: (1, 1))
     monkeypatch.setattr(run_time.hardware, "count_usable_cores", lambda: 1)
     for name in vars(run_time):
         if name.endswith("_S"):
@@ -128,7 +128,7 @@ def test_run_lowers_its_plan_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     options = RunOptions(str(path), str(tmp_path / "run"))
     for _ in range(2):
         terminal = Terminal()
-        experiment = open_experiment(options, load_job(path), terminal)
+        experiment = open_experiment(options, terminal)
         act_on_experiment(Pipeline.prepare_data, experiment, options, terminal)
     printed = capsys.readouterr().out
     assert printed.count("4 splits with 2 seeds instead of 5 splits") == 1
@@ -172,7 +172,7 @@ def test_trackers_get_the_lowered_plan(tmp_path: Path, monkeypatch: pytest.Monke
         log.write_bytes("metrics.jsonl", b'{"step": 1, "loss": 0.5}\n')
 
     terminal = Terminal()
-    act_on_experiment(prepare_and_log, open_experiment(options, load_job(path), terminal), options, terminal)
+    act_on_experiment(prepare_and_log, open_experiment(options, terminal), options, terminal)
     assert [opened["compare.splits"] for opened in server.settings] == ["4"]
 
 

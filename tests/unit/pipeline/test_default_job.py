@@ -43,7 +43,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(training_time, "measure_step_time", made.measure)
-    monkeypatch.setattr(run_time.os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(run_time.hardware.os, "sched_getaffinity", lambda pid: {0, 1})
     return made
 
 

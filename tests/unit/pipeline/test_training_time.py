@@ -15,9 +15,18 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.pipeline import run_time, training_time
+from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.run_time import estimate_run_time
-from ganaug_ray.pipeline.training_time import ImageFacts, TrainingTime, measure_step_time, scale_training_time
+from ganaug_ray.pipeline.step_timer import StepTimer
+from ganaug_ray.pipeline.training_time import (
+    ImageFacts,
+    StepTime,
+    TrainingTime,
+    measure_step_time,
+    scale_training_time,
+)
 from ganaug_ray.pipeline.work_left import count_work
+from ganaug_ray.runtime.hardware import Hardware, NodeResources
 from tests.conftest import DIGITS, TINY
 
 STEP_S, LOOK_S = 0.5, 0.01
@@ -109,7 +118,7 @@ def test_batch_is_that_of_average_arm(images: ImageFacts, settings: list[str], r
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    monkeypatch.setattr(run_time.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(run_time.hardware.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
 
 
 FIVE_SPLITS = ["arms={}", "data.split.test=0.2", "compare.splits=5", "compare.seeds=2", "gan.workers=auto"]
@@ -155,8 +164,8 @@ def test_ranks_share_a_gan(four_cores: None, images: ImageFacts) -> None:
         return next(stage.seconds for stage in time.stages if stage.name == "train-gan")
 
     assert gan_s("gan.workers=auto") < gan_s("gan.workers=2") < gan_s("gan.workers=1")
-    assert run_time.plan_processes(load_job(DIGITS, FIVE_SPLITS).gan, 5) == (4, 1)
-    assert run_time.plan_processes(load_job(DIGITS, FIVE_SPLITS).gan, 1) == (1, 4)
+    assert run_time.plan_processes(load_job(DIGITS, FIVE_SPLITS).gan, 5, Hardware.of_one_machine(4)) == (4, 1)
+    assert run_time.plan_processes(load_job(DIGITS, FIVE_SPLITS).gan, 1, Hardware.of_one_machine(4)) == (1, 4)
 
 
 def test_figures_beside_the_training_cost_little(four_cores: None, images: ImageFacts) -> None:
@@ -212,12 +221,50 @@ def test_last_of_several_gans_leaves_cores(four_cores: None, images: ImageFacts)
     assert estimate(4)["train"].words == "16 classifiers of 400 steps, 4 at a time"
 
 
-def test_cluster_counts_as_one_process(images: ImageFacts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a cluster's machines nothing is known here: its trainings are added up."""
+def test_cluster_counts_by_its_slots(tiny_job: Job, images: ImageFacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings fill the cluster that RAY_ADDRESS names, and the words say that steps were timed elsewhere."""
+    cluster = Hardware((NodeResources(2), NodeResources(2)))
     monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr("ganaug_ray.runtime.cluster.read_cluster", lambda cpu_only: cluster)
     job = load_job(DIGITS, FIVE_SPLITS)
-    time = estimate_run_time(job, images, TrainingTime(38, 21), count_work(job))
-    assert time.total_s > 25 * 38 + 5 * 21
+    facts = JobFacts(job)
+    vars(facts).update(images=images, time=TrainingTime(38, 21))
+    time = facts.estimate(job)
+    assert "train" in {stage.name for stage in time.stages if stage.words.endswith("4 at a time")}
+    assert " on 4 CPUs of the cluster, by steps timed on a core of this machine (" in time.describe()
+    assert time.start_clock().estimate_left(0.0) == pytest.approx(time.total_s)
+
+
+def test_unlabelled_images_take_time(four_cores: None, images: ImageFacts) -> None:
+    """A teacher's answers to unlabelled images are a stage, in each split that lacks them."""
+    job = load_job(DIGITS, [*FIVE_SPLITS, "arms={pseudo: {}}", "data.unlabelled=more"])
+    many = replace(images, unlabelled=3000)
+    time = estimate_run_time(job, many, TrainingTime(38, 21, image_s=0.01), count_work(job))
+    label = next(stage for stage in time.stages if stage.name == "label")
+    assert (label.words, label.calls) == ("3,000 images", 5)
+    assert label.seconds == pytest.approx(5 * (30 + run_time.FIT_S))
+
+
+def test_sizes_and_models_take_time(four_cores: None, images: ImageFacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons with other numbers of images and compared models are stages with their own times."""
+    steps = {"cnn": StepTime(0.1, 0.001, 0.2), "torchvision:resnet18": StepTime(1.0, 0.001, 0.2)}
+    monkeypatch.setattr(StepTimer, "time_steps", lambda timer, job, images: steps[job.classifier.arch])
+    models = "models={small: {}, large: {arch: torchvision:resnet18}}"
+    job = load_job(DIGITS, [*FIVE_SPLITS, "data.train_per_class=8", "compare.sizes=[4, 40]", models])
+
+    def estimate(*overrides: str) -> dict[str, run_time.StageTime]:
+        asked = load_job(DIGITS, [*FIVE_SPLITS, "data.train_per_class=8", *overrides])
+        facts = JobFacts(asked)
+        vars(facts).update(images=images)
+        return {stage.name: stage for stage in facts.estimate(asked).stages}
+
+    plain = estimate()
+    assert not {"sizes", "compare-models"} & set(plain)
+    rest = estimate("compare.sizes=[4, 40]", models)
+    assert rest["sizes"].seconds > 1.5 * sum(stage.seconds for stage in plain.values())
+    fit_s = job.classifier.count_steps(80) * (0.1 + 1.0)
+    assert rest["compare-models"].seconds > fit_s * run_time.SIDE_BY_SIDE_FACTOR
+    assert rest["compare-models"].words == "small, large: 4 trainings"
 
 
 def test_images_from_elsewhere_take_time() -> None:

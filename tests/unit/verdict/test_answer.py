@@ -5,9 +5,10 @@ from typing import get_args
 
 import pytest
 
+from ganaug_ray.config import Job
 from ganaug_ray.config.augment import KIND_TRAITS, ArmConfig
 from ganaug_ray.evaluate.metric_register import COMPARED, Metric
-from ganaug_ray.verdict.answer import NOTHING_COMPARED, describe_answer
+from ganaug_ray.verdict.answer import NOTHING_COMPARED, Answer, describe_answer, describe_untried
 from ganaug_ray.verdict.comparison import Comparison
 from ganaug_ray.verdict.paired_statistics import Verdict
 
@@ -24,6 +25,14 @@ def comparison(metric: str, verdict: Verdict, mean: float, visible: float = 0.02
     )  # fmt: skip
 
 
+def check_words(answer: Answer) -> None:
+    """Check that the sentence and what to do have at most 25 words each, end, and name no arm."""
+    for sentence in (answer.sentence, answer.action):
+        assert len(sentence.split()) <= MAX_WORDS, sentence
+        assert sentence.endswith(".")
+        assert "real+classic" not in sentence
+
+
 @pytest.mark.parametrize("verdict", get_args(Verdict))
 @pytest.mark.parametrize("metric", COMPARED, ids=lambda metric: metric.key)
 @pytest.mark.parametrize("images", sorted(IMAGES))
@@ -31,12 +40,25 @@ def comparison(metric: str, verdict: Verdict, mean: float, visible: float = 0.02
 def test_sentence_has_at_most_25_words(verdict: Verdict, metric: Metric, images: str, change: float) -> None:
     """A sentence of at most 25 words with one change, without the name of an arm; so is what to do."""
     answer = describe_answer(comparison(metric.key, verdict, change), 0.9375, 0.9375 + change, images)
-    for sentence in (answer.sentence, answer.action):
-        assert len(sentence.split()) <= MAX_WORDS, sentence
-        assert sentence.endswith(".")
-        assert "real+classic" not in sentence
+    check_words(answer)
     assert images in answer.sentence
     assert metric.name in answer.sentence
+
+
+@pytest.mark.parametrize("answer", [NOTHING_COMPARED, *map(describe_untried, sorted(IMAGES))])
+def test_answer_without_figures_has_at_most_25_words(answer: Answer) -> None:
+    """So has what is said where nothing was compared, or not tried."""
+    check_words(answer)
+
+
+@pytest.mark.parametrize("space", [" ", "\t", "\n", "\u00a0", "\u2009", "\u3000"], ids=ascii)
+def test_name_with_white_space_counts_as_one_word(space: str) -> None:
+    """A source whose name is several words, however they are parted, does not make an answer longer."""
+    name = space.join(["made", "by", "my", "colleague", "last", "week.zip"])
+    job = Job.model_validate({"data": {"source": "pets"}, "augment": {"images": [name]}})
+    addition = job.describe_addition("real+classic+images")
+    assert addition == "images from elsewhere"
+    check_words(describe_answer(comparison("calibrated_brier", "unclear", 0.0125), 0.9375, 0.95, addition))
 
 
 def test_answer_of_firm_no() -> None:
