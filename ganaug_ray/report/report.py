@@ -85,7 +85,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         "gan": gan_section.collect_gan(run, job, facts, markers),
         "sources": sources_section.collect_sources(run, job),
         **class_section.collect_classes(run, verdict, facts.classes),
-        **arm_section.collect_arms(verdict, markers, job.compared_arms),
+        **arm_section.collect_arms(verdict, markers, job),
         **champion_section.collect_champion(run, verdict),
         "board": markers["board"].to_json() if "board" in markers else None,
         "augmentation": choice and {key: getattr(choice, key) for key in _CHOICE_KEYS},
@@ -98,9 +98,10 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
 
 
 def _collect_verdict(verdict: VerdictRecord) -> experiment_dir.Record:
-    """The content of verdict.json without what every marker has; one from before generators were judged has none."""
+    """The content of verdict.json without what every marker has; an older one lacks what came later."""
     content = {key: value for key, value in verdict.to_json().items() if key not in _MARKER_KEYS}
-    return {"generators": [], "left_out": [], **content}
+    titles = {arm: verdict.name_arm(arm) for arm in verdict.arms}
+    return {"generators": [], "left_out": [], **content, "titles": titles}
 
 
 def _list_versions(markers: Mapping[str, StageRecord]) -> list[str]:
@@ -158,7 +159,9 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
         **champion_section.draw_champion(run, verdict, figures["evaluation"]),
         "samples": _draw_samples(run, classes),
         "learning": _draw_learning_curves(run, verdict),
-        "arm_looks": dict(zip(verdict.arms, _choose_line_styles(len(verdict.arms)), strict=True)),
+        "arm_looks": dict(
+            zip(map(verdict.name_arm, verdict.arms), _choose_line_styles(len(verdict.arms)), strict=True)
+        ),
         **class_section.lay_out_classes(figures),
     }
     if figures["board"] is not None:
@@ -192,7 +195,7 @@ def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str
 def _draw_learning_curves(run: experiment_dir.Run, verdict: VerdictRecord) -> list[Markup]:
     logs = {}
     for arm, figures in verdict.arms.items():
-        logs[arm] = [read_metrics(find_model(run, arm, repeat)) for repeat in figures.repeats]
+        logs[verdict.name_arm(arm)] = [read_metrics(find_model(run, arm, repeat)) for repeat in figures.repeats]
     svg_plots = []
     for key, title in (
         ("loss", "training loss"),

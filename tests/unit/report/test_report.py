@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from ganaug_ray.augment.arm_titles import name_arms
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.records import AugmentationRecord, VerdictRecord
@@ -27,6 +28,7 @@ from tests.helpers import records
 
 REAL, SYNTHETIC, LIVE = "real+classic", "real+classic+synthetic", "real+classic+live"
 NOISE = "real+classic+noise"
+WITH_SYNTHETIC, WITH_LIVE = "real and synthetic images", "real and ever new synthetic images"
 KINDS = {SYNTHETIC: "synthetic", LIVE: "live", NOISE: "noise"}
 SPLITS = {"train": 3, "val": 2, "test": 10}  # images a class
 
@@ -83,7 +85,8 @@ class Experiment:
             tables = [self.run.locate_model(arm, seed).read_table("predictions.parquet") for seed in range(seeds)]
             outcomes[arm] = [Outcome.from_table(table, 0, seed) for seed, table in enumerate(tables)]
         candidates = [arm for arm in arms if arm not in (REAL, NOISE)]
-        found = verdict.build_verdict(outcomes, REAL, candidates, "accuracy", self.classes)
+        titles = name_arms(self.job)
+        found = verdict.build_verdict(outcomes, REAL, candidates, "accuracy", self.classes, titles=titles)
         record = {"hash": "f00d", "inputs": {}, **found}
         VerdictRecord.write(self.run.root, "compare", time.monotonic(), record)
 
@@ -192,6 +195,9 @@ def open_picture(source: str | None) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode((source or "").partition(",")[2])))
 
 
+UNREAD_TAGS = ("table", "pre")
+
+
 class Page(HTMLParser):
     """What a browser would load, and what a person who cannot see the pictures is told of them."""
 
@@ -199,14 +205,23 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.prose: list[str] = []  # the words outside of tables and of the job, and those for the blind
+        self._unread = 0  # tables and listings that are open
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self._unread += tag in UNREAD_TAGS
+        self.prose += [value or "" for name, value in attrs if name in ("alt", "aria-label")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._unread -= tag in UNREAD_TAGS
 
     def handle_data(self, data: str) -> None:
         if self.tags and self.tags[-1][0] not in ("style", "script"):
             self.words.append(data)
+            if not self._unread:
+                self.prose.append(data)
 
     @property
     def text(self) -> str:
@@ -345,11 +360,28 @@ def test_three_arms_appear_together(tmp_path: Path) -> None:
     assert [row["models"] for row in figures["time"] if row["stage"] == f"train, {LIVE}"] == [2]
     drawn = [a["aria-label"] or "" for tag, a in page.tags if tag == "svg" and "aria-label" in a]
     forest, accuracy = drawn[0], drawn[-2]
-    assert f"{SYNTHETIC}: +10.0 points; {LIVE}: +0.0 points" in forest
-    assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
+    assert f"{WITH_SYNTHETIC}: +10.0 points; {WITH_LIVE}: +0.0 points" in forest
+    assert all(f"{title} ends at" in accuracy for title in ("real images alone", WITH_SYNTHETIC, WITH_LIVE))
     assert len(set(re.findall(r'<i style="color: (#\w+)">', html))) == 3
     assert "Only the interval of the chosen arm is widened for that choice" in page.text
     assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
+
+
+def test_names_of_arms_stand_in_tables_alone(tmp_path: Path) -> None:
+    """Sentences, charts and legends say what classifiers are trained on; the names of arms are for tables."""
+    arms = [REAL, SYNTHETIC, LIVE, NOISE]
+    experiment = Experiment(tmp_path / "demo", ["cat", "dog"], arms)
+    page = Page(experiment.report({SYNTHETIC: {"ratio": 1.0}, LIVE: {"kind": "synthetic", "ratio": 0.5}}))
+    assert all(arm in page.text for arm in arms), "the tables have them"
+    prose = " ".join(" ".join(page.prose).split())
+    for arm in arms:
+        assert arm not in prose, prose[prose.index(arm) - 200 :][:300]
+    assert f"training on {WITH_SYNTHETIC} was not shown to help" in prose
+    assert "The classifier trained on real images alone, seed" in prose
+    assert "legend" in experiment.page()
+    for title in ("real images alone", WITH_SYNTHETIC, WITH_LIVE, "real images and noise"):
+        assert f"</i>{title}</span>" in experiment.page(), "the legend of the learning curves"
+        assert title == "real images alone" or f">{title}" in experiment.page(), "the chart at the top"
 
 
 def test_controls_appear_with_training_time(tmp_path: Path, reported: Experiment) -> None:
@@ -361,7 +393,7 @@ def test_controls_appear_with_training_time(tmp_path: Path, reported: Experiment
     page, figures = Page(experiment.report()).text, experiment.figures()
     rows = [(row["arm"], row["role"], row["models"], row["train_seconds"]) for row in figures["arm_rows"]]
     assert rows == [(REAL, "baseline", 2, 50), (SYNTHETIC, "chosen", 2, 50), (NOISE, "control", 2, 50)]
-    assert "noise control" in page
+    assert "noise control: real images and noise" in page
     for words in ("hollow where an arm is a control", "Controls are never chosen"):
         assert words in page
         assert words not in Page(reported.page()).text
@@ -649,7 +681,7 @@ def test_many_arms_are_cut_in_the_headline_only(tmp_path: Path) -> None:
     labels = [attributes.get("aria-label") or "" for _, attributes in page.tags]
     (chart,) = [label for label in labels if label.startswith("Change on test")]
     assert chart.count("points") == 6
-    assert SYNTHETIC in chart
+    assert f"{WITH_SYNTHETIC} (1): " in chart
     assert "The 6 of 21 arms" in page.text
     assert all(arm in page.text for arm in arms)
 
