@@ -17,11 +17,12 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
-from ganaug_ray.core.records import DatasetRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
 from ganaug_ray.evaluate.targets import find_model
+from ganaug_ray.gan.generator_verdict import MIN_COVERAGE, MIN_RECALL
 from ganaug_ray.report import (
     arm_plots,
     arm_section,
@@ -177,7 +178,8 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
     if figures["gan"] is not None:
         gan = run.root / figures["gan"]["folder"]
         rows = read_metrics(gan)
-        pictures["gan_quality"] = gan_plots.draw_quality(rows)
+        beside = GanRecord.read(gan).beside_held_out
+        pictures["gan_quality"] = gan_plots.draw_quality(rows, beside, figures["gan"]["chosen"]["step"])
         pictures["gan_training"] = gan_plots.draw_training(rows)
         pictures |= gan_section.collect_images(gan, figures["gan"], classes, figures["data"]["image_size"])
     return pictures
@@ -247,5 +249,6 @@ def render_page(
         tabulated_metrics=TABULATED,
         sample_classes=MAX_SAMPLE_CLASSES,
         gan_figures=gan_figures,
+        least_shares={"coverage": MIN_COVERAGE["amber"], "recall": MIN_RECALL["amber"]},
         max_rows=MAX_ROWS,
     )

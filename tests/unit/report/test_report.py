@@ -571,6 +571,7 @@ def test_page_renders_without_interpolation(reported: Experiment) -> None:
     assert "interpolation" not in Page(reported.page()).text
 
 
+COVERED = {"generated": 0.625, "held_out": 0.875}
 PUBLISHED = {"source": "A. Painter 2021", "loss_g": 4.3852, "real_score": 0.9508}
 
 
@@ -618,11 +619,33 @@ def test_generator_stands_beside_held_out_images(experiment: Experiment, images:
     """Too few held-out images have no figures of distributions; the page has what there is."""
     beside: dict[str, Any] = {"images": images, "classes": {"cat": {"generated": 0.9, "held_out": 0.8, "images": 6}}}
     if is_shown:
-        beside["coverage"] = {"generated": 0.625, "held_out": 0.875}
+        beside["coverage"] = COVERED
     records.write_gan(experiment.run.gan, beside_held_out=beside)
     text = Page(experiment.report()).text
     assert ("coverage, 40 images, % 62.5 87.5" in text) == is_shown
     assert "cat: recognised by the teacher, % 90.0 80.0 of 6" in text
+
+
+def test_charts_hold_what_held_out_images_reach(experiment: Experiment, reported: Experiment) -> None:
+    """The dashed lines are measured figures of held-out real images; without these, KID has its expected value."""
+
+    def describe_charts(page: str) -> str:
+        return "; ".join(a.get("aria-label") or "" for tag, a in Page(page).tags if tag == "svg")
+
+    assert "KID against training images, over steps: ends at 0.250; other real images: 0;" in (
+        describe_charts(reported.page()) + ";"
+    )
+    assert "A good generator's band reaches it" in Page(reported.page()).text
+    log = metrics_log.MetricsLog(experiment.run.gan, 41)
+    log.append_line({"step": 41, "val_coverage_teacher_n30": 0.5, "agreement_teacher_n30": 0.75})
+    log.flush()
+    records.write_gan(experiment.run.gan, beside_held_out=records.USABLE | {"coverage": COVERED})
+    page = experiment.report()
+    charts = describe_charts(page)
+    assert "held-out real images: -0.02; good: below 0.58" in charts
+    assert "coverage of held-out real images: 87.5, of the kept generator's in the same comparison: 62.5" in charts
+    assert "agreement of held-out real images: 92.0, of the kept generator's in the same comparison: 90.0" in charts
+    assert "at least 75 % of the held-out images' coverage and 50 % of their recall" in Page(page).text
 
 
 def test_every_picture_has_text_alternative(reported: Experiment) -> None:
