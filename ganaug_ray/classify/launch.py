@@ -156,6 +156,10 @@ def _describe_failure(training: ClassifierTraining, error: DivergenceError | Sta
 @ray.remote(max_retries=training_process.MAX_RESTARTS)
 def _train_task(training: ClassifierTraining, loans: object_store.StoreLoans) -> int | None:
     worker_log.install_print_handler()
-    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=training_process.DrainWatch())
+    place = Place(
+        device=torch.device(cluster.get_reserved_device()),
+        is_leaving=training_process.DrainWatch(),
+        gpu_share=cluster.get_reserved_gpu_share(),
+    )
     with object_store.borrow_stores(loans, training.stores):
         return training_process.catch_divergence(train_and_finish, training, place)

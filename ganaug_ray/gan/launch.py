@@ -109,7 +109,11 @@ def _plan_task(training: GanTraining, reserved: StageResources, open_executor: O
 @ray.remote(max_retries=training_process.MAX_RESTARTS)
 def _train_task(training: GanTraining, open_executor: OpenExecutor | None) -> int | None:
     worker_log.install_print_handler()
-    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=training_process.DrainWatch())
+    place = Place(
+        device=torch.device(cluster.get_reserved_device()),
+        is_leaving=training_process.DrainWatch(),
+        gpu_share=cluster.get_reserved_gpu_share(),
+    )
     Folder.from_uri(training.out).create()
     train = functools.partial(train_and_finish, open_executor=open_executor)
     return training_process.catch_divergence(train, training, place)

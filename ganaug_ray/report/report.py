@@ -140,14 +140,17 @@ def _name_stage(record: StageRecord) -> str:
 
 
 def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_dir.Record]:
-    """Seconds of each stage, those of an arm's models added up."""
+    """Seconds of each stage, those of an arm's models added up, and what its trainings cost by what they occupied."""
     rows: dict[str, experiment_dir.Record] = {}
     for record in markers.values():
         is_model = isinstance(record, ModelRecord) and record.arm != TEACHER
         stage_name = _name_stage(record)
-        row = rows.setdefault(stage_name, {"stage": stage_name, "seconds": 0.0, "models": 0})
+        row = rows.setdefault(stage_name, {"stage": stage_name, "seconds": 0.0, "models": 0, "cost": {}})
         row["seconds"] = round(row["seconds"] + record.seconds, 2)
         row["models"] += is_model
+        if isinstance(record, ModelRecord | GanRecord) and record.occupied:
+            for unit, number in record.occupied.to_json().items():
+                row["cost"][unit] = round(row["cost"].get(unit, 0.0) + number * record.seconds / 3600, 6)
     return list(rows.values())
 
 

@@ -459,6 +459,34 @@ def test_time_sums_models_per_arm(reported: Experiment) -> None:
     assert rows[f"train, {REAL}"]["models"] == 2
 
 
+@pytest.mark.parametrize(
+    ("occupied", "words"),
+    [
+        (
+            {"cores": 2.0},
+            "The trainings cost 0.12 core-hours: 0.067 core-hours for the classifiers, 0.056 core-hours for",
+        ),
+        ({"gpus": 0.25}, "The trainings cost 0.015 GPU-hours: 0.0083 GPU-hours for the classifiers, 0.0069 GPU-hours"),
+    ],
+)
+def test_trainings_have_their_cost(experiment: Experiment, occupied: dict[str, float], words: str) -> None:
+    """Beside the times stands what each arm's trainings and the GAN's cost, by what their records say they occupied."""
+    for path in (*experiment.path.glob("models/*/*/model.json"), experiment.path / "gan/gan.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"occupied": occupied}))
+    page = Page(experiment.report()).text.replace("\u00a0", " ")
+    assert words in page
+    (unit,) = occupied
+    costs = {row["stage"]: row["cost"] for row in experiment.figures()["time"]}
+    assert costs["train-gan"] == {unit: pytest.approx(occupied[unit] * 100 / 3600, rel=0.01)}
+    assert costs[f"train, {REAL}"] == {unit: pytest.approx(occupied[unit] * 60 / 3600, rel=0.01)}
+    assert costs["prepare"] == {}
+
+
+def test_cost_needs_what_was_occupied(reported: Experiment) -> None:
+    """Of trainings from before it was recorded what they occupied, the page has times alone."""
+    assert "cost" not in Page(reported.page()).text.split("Time and cost")[2]
+
+
 def test_teacher_has_its_time(experiment: Experiment) -> None:
     """The teacher's training is a stage of its own, and none of the arms' models."""
     experiment._model("teacher", 0, right=1)
