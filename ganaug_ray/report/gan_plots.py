@@ -63,7 +63,7 @@ def _draw_kid(rows: Rows, beside: HeldOutComparison | None) -> Markup | None:
         name, held_out = "held-out real images", beside.kid.held_out
     axes.axhline(held_out, color=INK_COLOUR, linewidth=0.9, linestyle=DASHES, label=name)
     alt = f"{title}, over steps: ends at {values[-1]:.3f}; {name}: {held_out:.3g}"
-    limit = beside and find_kid_limit(beside)
+    limit = None if beside is None else find_kid_limit(beside)
     if limit is not None:
         axes.axhline(limit, color=GOOD_COLOUR, linewidth=0.9, linestyle=(0, (1, 1.5)), label="good: below this")
         alt += f"; good: below {limit:.3g}"

@@ -4,7 +4,6 @@ First the figures are collected, as plain values: they are report.json. Then the
 lays both out.
 """
 
-import datetime
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -79,7 +78,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     return {
         "experiment": run.root.name,
         "about": job.about,
-        "made": f"{datetime.datetime.now(datetime.UTC):%-d %B %Y}",
+        "answered": f"{run.root.find_write_time(VerdictRecord.FILE):%-d %B %Y}",
         "images": sum(sum(counts.values()) for counts in facts.counts.values()),
         "verdict": _collect_verdict(verdict),
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},

@@ -1,8 +1,10 @@
 import base64
 import csv
+import datetime
 import hashlib
 import io
 import json
+import os
 import re
 import time
 from html.parser import HTMLParser
@@ -279,6 +281,17 @@ def test_page_opens_with_the_verdict(reported: Experiment) -> None:
     # Two seeds are too few for an interval: that is said in words and not in colour alone.
     assert "? Not enough repeats" in page.text
     assert "Fewer than 3 trainings of each arm" in page.text
+
+
+def test_what_it_is_about_stands_above_the_answer(experiment: Experiment) -> None:
+    """Name, question, date, images and classes come before the answer; the date is that of the answer."""
+    answered = datetime.datetime(2021, 3, 4, 12).timestamp()
+    os.utime(experiment.path / "verdict.json", (answered, answered))
+    text = Page(experiment.report()).text
+    images = 3 * (3 + 2 + 10 + 7)
+    above = f"demo : a small one · 4 March 2021 · {images} images · 3 classes"
+    headline = VerdictRecord.read(experiment.run.root).sentence.replace("-", "−")
+    assert 0 <= text.index(above) < text.index(headline), text[:500]
 
 
 def test_advice_appears_with_its_command(experiment: Experiment, reported: Experiment) -> None:
