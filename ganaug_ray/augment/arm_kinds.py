@@ -26,10 +26,12 @@ class ArmKind(ABC):
     """What distinguishes the arms of one kind from the baseline: settings, extra rows, batches and words.
 
     Attributes:
+        trained_on: the images that its classifiers are trained on, in words for sentences and charts.
         has_extra_rows: whether rows are put beside the real ones, or in their place.
         softens: whether soft labels take the place of the labels that its rows were asked for.
     """
 
+    trained_on = ""
     has_extra_rows = True
     softens = False
 
@@ -117,6 +119,8 @@ class RealRowsAlone(ArmKind):
 class WithoutClassic(RealRowsAlone):
     """The kind ``real``: the baseline's rows without classic augmentation, and no extra rows."""
 
+    trained_on = "real images without augmentation"
+
     def adapt_classifier(self, config: ClassifierConfig) -> ClassifierConfig:
         """Return the settings without classic augmentation, MixUp and CutMix."""
         without = {"flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "mixup": 0.0, "cutmix": 0.0}
@@ -136,6 +140,8 @@ class WithoutClassic(RealRowsAlone):
 class Transfer(RealRowsAlone):
     """The kind ``transfer``: the baseline's rows, from the weights of a shared classifier in place of fresh ones."""
 
+    trained_on = "real images, from shared weights"
+
     def describe_settings(self, arm: ArmConfig) -> str:
         """Say for the report where its models start."""
         return "no synthetic images, from the weights of the classifier that came with the shared generator"
@@ -150,6 +156,8 @@ class Transfer(RealRowsAlone):
 class Oversample(ArmKind):
     """The kind ``oversample``, a control: extra real rows instead of synthetic ones."""
 
+    trained_on = "real images, repeated more often"
+
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return a function that opens a feed of real rows in another order."""
         return rows.open_oversampled(upto)
@@ -157,6 +165,8 @@ class Oversample(ArmKind):
 
 class Noise(ArmKind):
     """The kind ``noise``, a control: extra rows with the labels of real ones, and noise as images."""
+
+    trained_on = "real images and noise"
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return a function that opens a feed of noise with real labels."""
@@ -168,6 +178,7 @@ class Noise(ArmKind):
 class Synthetic(ArmKind):
     """The kind ``synthetic``: extra rows are stored synthetic images."""
 
+    trained_on = "real and synthetic images"
     softens = True
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
@@ -178,6 +189,7 @@ class Synthetic(ArmKind):
 class Live(ArmKind):
     """The kind ``live``: extra rows are new images that the GAN makes in every step."""
 
+    trained_on = "real and ever new synthetic images"
     softens = True
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
@@ -195,6 +207,8 @@ class Live(ArmKind):
 
 class SyntheticOnly(Synthetic):
     """The kind ``synthetic-only``, a control: batches of stored images of the GAN alone."""
+
+    trained_on = "synthetic images alone"
 
     def open_batches(self, rows: ArmRows, real: BatchOpener) -> BatchOpener:
         """Return a function that opens a feed of batches without real rows."""
@@ -218,6 +232,8 @@ class SyntheticOnly(Synthetic):
 class ShuffledLabels(ArmKind):
     """The kind ``shuffled-labels``, a control: stored images of the GAN with random labels."""
 
+    trained_on = "real and wrongly labelled synthetic images"
+
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return a function that opens a feed of the stored images with random labels."""
         from ganaug_ray.augment.negative_controls import open_shuffled_feed
@@ -228,6 +244,8 @@ class ShuffledLabels(ArmKind):
 
 class Pseudo(ArmKind):
     """The kind ``pseudo``: extra rows are unlabelled images with the labels that the teacher is sure of."""
+
+    trained_on = "real and pseudo-labelled images"
 
     def find_store(self, job: Job, run: Run, arm: ArmConfig) -> str | None:
         """Return the folder of the pseudo-labelled images."""
@@ -240,6 +258,8 @@ class Pseudo(ArmKind):
 
 class PseudoAndSynthetic(Synthetic):
     """The kind ``pseudo+synthetic``: pseudo-labelled images, and as many of a GAN that was trained on them too."""
+
+    trained_on = "real, pseudo-labelled and synthetic images"
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return a function that opens a feed of both kinds of images."""

@@ -171,6 +171,11 @@ def describe_mix(config: MixConfig) -> str:
     >>> describe_mix(MixConfig(ratio=0.5, weight=0.25))
     'mix, ratio 0.5, loss weight 0.25'
     """
+    return ", ".join(list_settings(config))
+
+
+def list_settings(config: MixConfig) -> list[str]:
+    """List the same settings, one by one."""
     parts: list[str] = [config.strategy]
     parts += STRATEGIES[config.strategy].describe_ratio(config)
     parts += describe_options(config)
@@ -178,7 +183,7 @@ def describe_mix(config: MixConfig) -> str:
         parts.append(f"of {', '.join(config.classes)}")
     elif config.classes != "all":
         parts.append(f"of {config.classes} classes")
-    return ", ".join(parts)
+    return parts
 
 
 def describe_options(config: MixConfig) -> list[str]:

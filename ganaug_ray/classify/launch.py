@@ -157,6 +157,10 @@ def _describe_failure(training: ClassifierTraining, error: DivergenceError | Sta
 
 def _train_task(training: ClassifierTraining, loans: object_store.StoreLoans) -> int | None:
     worker_log.install_print_handler()
-    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=DrainWatch())
+    place = Place(
+        device=torch.device(cluster.get_reserved_device()),
+        is_leaving=DrainWatch(),
+        gpu_share=cluster.get_reserved_gpu_share(),
+    )
     with object_store.borrow_stores(loans, training.stores):
         return catch_divergence(train_and_finish, training, place)

@@ -169,6 +169,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         "seed": fit.seed,
         "steps": steps,
         "train_seconds": round(train_seconds, 3),  # of the loop with its looks at validation
+        "occupied": place.occupied,
         "best_step": evaluation.step,
         "val_accuracy": evaluation.accuracy,
         "val_loss": evaluation.loss,

@@ -19,14 +19,22 @@ def _never_leaves() -> bool:
 class Place:
     """This process's rank, the number of ranks, and its device.
 
-    ``is_leaving`` says whether the machine is about to be taken away, which clouds announce for those that they lend
-    cheaply.
+    ``gpu_share`` is what of a GPU it has reserved, where its device is one. ``is_leaving`` says whether the machine is
+    about to be taken away, which clouds announce for those that they lend cheaply.
     """
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     is_leaving: Callable[[], bool] = _never_leaves
+    gpu_share: float = 1.0
+
+    @property
+    def occupied(self) -> dict[str, float]:
+        """What all ranks together occupy: ``gpus``, or shares of one, or the ``cores`` that they compute on."""
+        if self.device.type == "cpu":
+            return {"cores": float(self.world_size * torch.get_num_threads())}
+        return {"gpus": self.world_size * self.gpu_share}
 
     @property
     def is_first(self) -> bool:

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -142,6 +143,11 @@ class Folder:
     def has_file(self, name: str) -> bool:
         """Whether the file exists."""
         return self.fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.File
+
+    def find_write_time(self, name: str) -> datetime:
+        """Return when a file that exists was last written, in this machine's time zone."""
+        written: datetime = self.fs.get_file_info(f"{self.path}/{name}").mtime
+        return written.astimezone()
 
     def is_stream(self, name: str) -> bool:
         """Whether it is a pipe or a device, or where standard output goes: such as /dev/stdout, redirected or not."""

@@ -161,6 +161,13 @@ def _find_worst_figure(compared: HeldOutComparison) -> tuple[Colour, str] | None
     return None
 
 
+def find_kid_limit(compared: HeldOutComparison) -> float | None:
+    """Find the KID up to which nothing is wrong with it; None: it is not known."""
+    if compared.kid is None or not compared.kid_of_a_class or compared.kid_of_a_class < 0:
+        return None
+    return compared.kid.held_out + MAX_KID["amber"] * compared.kid_of_a_class
+
+
 def _compare_kid(compared: HeldOutComparison) -> float | None:
     """Return the KID beyond that of held-out images, as a share of the KID of a class; None: it is not known."""
     if compared.kid is None or not compared.kid_of_a_class or compared.kid_of_a_class < 0:

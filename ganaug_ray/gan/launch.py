@@ -110,7 +110,11 @@ def _plan_task(training: GanTraining, reserved: StageResources, open_executor: O
 
 def _train_task(training: GanTraining, open_executor: OpenExecutor | None) -> int | None:
     worker_log.install_print_handler()
-    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=DrainWatch())
+    place = Place(
+        device=torch.device(cluster.get_reserved_device()),
+        is_leaving=DrainWatch(),
+        gpu_share=cluster.get_reserved_gpu_share(),
+    )
     Folder.from_uri(training.out).create()
     train = functools.partial(train_and_finish, open_executor=open_executor)
     return catch_divergence(train, training, place)

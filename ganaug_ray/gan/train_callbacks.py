@@ -48,6 +48,7 @@ class TrainingRecorder:
         self, training: GanTraining, steps_done: int, place: Place, executor: SnapshotExecutor | None = None
     ) -> None:
         self._training = training
+        self._occupied = place.occupied
         self._meter = SnapshotMeter(training, place.device)
         self._snapshots = SnapshotQueue(self._meter, executor, self._record_snapshot)
         self._out = Folder.from_uri(training.out).create()
@@ -172,6 +173,7 @@ class TrainingRecorder:
             "recipe": asdict(training.config.recipe),
             "steps": steps,
             "ended_early": self._stop_reason,
+            "occupied": self._occupied,
             "images_seen": steps * training.config.batch_size,
             "chosen": best,
             "quality": figures | evaluator.measure_cas(generator),

@@ -112,8 +112,7 @@ def _find(folder: Folder, name: str, depth: int) -> Iterator[tuple[str, Folder]]
 
 def _open(folder: Folder, name: str) -> Experiment:
     verdict = VerdictRecord.find(folder)
-    file = VerdictRecord.FILE if verdict else "job.yaml"
-    changed = folder.fs.get_file_info(f"{folder.path}/{file}").mtime.astimezone()
+    changed = folder.find_write_time(VerdictRecord.FILE if verdict else "job.yaml")
     job = yaml.safe_load(folder.read_bytes("job.yaml"))
     return Experiment(name, Run(folder), job, changed, verdict)
 

@@ -47,7 +47,7 @@ def generate_images(context: StageContext) -> None:
         generator_check.print_verdicts(context, GENERATOR)
     left_out = usable_arms.find_unusable_arms(context.job, context.run)
     if left_out:
-        text = f"no images for {' and '.join(left_out)}: the generator is not usable (augment.use_anyway)"
+        text = "nothing is drawn by a generator that is not usable (augment.use_anyway draws all the same)"
         context.terminal.print_stage_line("generate", "note", text)
     for split in replace(context, job=context.job.leave_out(left_out)).splits:
         for pool in synthetic_pools.list_pools(split.job, split.run):

@@ -25,10 +25,8 @@ def print_verdicts(context: StageContext, name: str | None = None) -> None:
     for judged in judge_generators(context.job, context.run):
         if (judged.name != GENERATOR) if name is None else (judged.name == name):
             context.terminal.print_stage_line(STAGE, judged.colour, judged.sentence)
-            arms = [arm for arm in judged.arms if arm in left_out]
-            if arms:
-                verb = "is" if len(arms) == 1 else "are"
-                text = f"{' and '.join(arms)} {verb} not trained; {_advise(context, judged, _format_option)}"
+            if set(judged.arms) & set(left_out):
+                text = f"no classifier is trained with its images; {_advise(context, judged, _format_option)}"
                 context.terminal.print_stage_line(STAGE, "note", text)
 
 

@@ -6,7 +6,7 @@ import functools
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ganaug_ray.augment import arms, synthetic_pools
+from ganaug_ray.augment import arm_titles, arms, synthetic_pools
 from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import AugmentationRecord, DatasetRecord, GanRecord, ModelRecord
@@ -185,7 +185,8 @@ def train_classifiers(context: StageContext) -> None:
         for split, arm, seed in requests:
             accuracy = ModelRecord.read(split.run.locate_model(arm, seed)).val_accuracy
             by_arm.setdefault(arm, []).append(accuracy)
-        means = ", ".join(f"{arm} {100 * fmean(accuracies):.1f} %" for arm, accuracies in by_arm.items())
+        titles = arm_titles.name_arms(context.job)
+        means = "; ".join(f"{titles[arm]} {100 * fmean(accuracies):.1f} %" for arm, accuracies in by_arm.items())
         return f"{len(requests)} models; mean validation accuracy: {means}"
 
     context.run_stage("train", None if missing else Record(), work, outcome)

@@ -1,7 +1,7 @@
 """The plots of the arms: each against the baseline, the chosen one class by class, and how a ratio matters."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ganaug_ray.augment.arm_titles import REAL_TITLE
 from ganaug_ray.core.wording import shorten_text
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.evaluate.plots import COLOURS, GRID_COLOUR, INK_COLOUR, PLOT_STYLE, VERDICT_COLOURS
@@ -18,7 +19,7 @@ ROLE_ORDER = ("chosen", "candidate", "control")
 
 
 @mpl.rc_context(PLOT_STYLE)
-def plot_forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
+def plot_forest(comparisons: Sequence[dict[str, Any]], titles: Mapping[str, str]) -> Figure:
     """Draw each comparison's mean difference and 95 % interval, and under it one ring a repeat; shares in points.
 
     The chosen arm stands first, its name bold; controls stand last, hollow. A ring is a split, or a seed where there is
@@ -26,12 +27,13 @@ def plot_forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
 
     Args:
         comparisons: as in verdict.json; differences, mean and ci95 are shares in [-1, 1].
+        titles: arm -> what its classifiers are trained on, in words.
     """
     ordered = sorted(comparisons, key=lambda comparison: ROLE_ORDER.index(comparison["role"]))
     figure = Figure(figsize=(4.2, 0.55 + (0.62 if len(ordered) <= 3 else 0.42) * len(ordered)), layout="constrained")
     axes = figure.subplots()
     for row, comparison in enumerate(reversed(ordered)):
-        _draw_comparison(axes, row, comparison)
+        _draw_comparison(axes, row, comparison, titles[comparison["arm"]])
     axes.margins(x=0.08)
     axes.set_ylim(-0.5, len(ordered) - 0.4)
     axes.set_yticks([])
@@ -40,7 +42,7 @@ def plot_forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _draw_comparison(axes: Axes, row: int, comparison: dict[str, Any]) -> None:
+def _draw_comparison(axes: Axes, row: int, comparison: dict[str, Any], title: str) -> None:
     """Draw a row of the forest: the name, the interval with its mean, and the rings below."""
     colour = VERDICT_COLOURS[comparison["verdict"]]
     scale = get_metric(comparison["metric"]).scale
@@ -59,10 +61,10 @@ def _draw_comparison(axes: Axes, row: int, comparison: dict[str, Any]) -> None:
     axes.plot(
         _scale(repeats, scale), rings, marker="o", markersize=4, mfc="none", mec=INK_COLOUR, mew=0.8, linestyle="none"
     )
-    name = f"{comparison['arm']} ({comparison['role']})"
+    name = f"{title} ({comparison['role']})"
     font_weight = "normal"
     if comparison["role"] == "chosen":
-        name = comparison["arm"]
+        name = title
         font_weight = "bold"
     beside = axes.get_yaxis_transform()  # across in shares of the width, up in rows
     axes.text(0, row + 0.22, name, transform=beside, fontweight=font_weight)
@@ -129,7 +131,7 @@ def plot_ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
         _draw_means(axes, x, ordered, COLOURS[number % len(COLOURS)], kind, scale)
     unit = f", {compared.change_unit}" if compared.change_unit else ""
     axes.set_title(f"change in test {compared.name}{unit}", loc="left", pad=18)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, borderpad=0.2)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2)
     axes.set_xlabel("synthetic images per real one")
     axes.set_xticks(ratio_values, [f"{ratio:g}" for ratio in ratio_values])
     axes.margins(0.08)
@@ -149,7 +151,7 @@ def plot_sizes(size_record: dict[str, Any]) -> Figure:
     numbers = [point["per_class"] for point in points]
     figure = Figure(figsize=(4.2, 2.6), layout="constrained")
     axes = figure.subplots()
-    _draw_means(axes, numbers, [point["baseline"] for point in points], COLOURS[0], size_record["baseline"])
+    _draw_means(axes, numbers, [point["baseline"] for point in points], COLOURS[0], REAL_TITLE)
     beside = [1.015 * n for n in numbers]  # so that intervals do not hide each other
     _draw_means(axes, beside, [point["ours"] for point in points], COLOURS[1], "with the chosen arm's images")
     axes.set_xscale("log")

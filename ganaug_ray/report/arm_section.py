@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganaug_ray.augment.arm_kinds import KINDS
-from ganaug_ray.config import ArmConfig, MixConfig
-from ganaug_ray.config.synthetic_sources import OWN_GAN
+from ganaug_ray.augment.arm_titles import describe_images
+from ganaug_ray.config import ArmConfig, Job, MixConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import ModelRecord, StageRecord, VerdictRecord
 from ganaug_ray.core.records.verdict import ArmComparison
@@ -18,10 +18,9 @@ from ganaug_ray.report import arm_plots
 MAX_FOREST_ARMS = 6  # of the chart at the top of the page
 
 
-def collect_arms(
-    verdict: VerdictRecord, markers: Mapping[str, StageRecord], arms: Mapping[str, ArmConfig]
-) -> experiment_dir.Record:
+def collect_arms(verdict: VerdictRecord, markers: Mapping[str, StageRecord], job: Job) -> experiment_dir.Record:
     """Return ``arm_rows`` (for each arm its role, mean, comparisons and cost) and ``ratios`` (label -> comparisons)."""
+    arms = job.compared_arms
     comparisons_by_arm = {comparison.arm: comparison for comparison in verdict.comparisons}
     ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm].role))
     rows = []
@@ -31,6 +30,7 @@ def collect_arms(
         rows.append(
             {
                 "arm": arm,
+                "title": verdict.name_arm(arm),
                 "settings": KINDS[arms[arm].kind].describe_settings(arms[arm]) if arm in arms else "",
                 "role": comparison.role if comparison else "baseline",
                 "mean": verdict.arms[arm].mean[verdict.metric],
@@ -41,29 +41,25 @@ def collect_arms(
             }
         )
     comparisons = [comparisons_by_arm[arm] for arm in ordered]
-    return {"arm_rows": rows, "ratios": _group_by_ratio_line(comparisons, arms)}
+    return {"arm_rows": rows, "ratios": _group_by_ratio_line(comparisons, job)}
 
 
-def _group_by_ratio_line(
-    comparisons: Sequence[ArmComparison], arms: Mapping[str, ArmConfig]
-) -> dict[str, list[experiment_dir.Record]]:
+def _group_by_ratio_line(comparisons: Sequence[ArmComparison], job: Job) -> dict[str, list[experiment_dir.Record]]:
     """Group comparisons into the lines of the picture of ratios: arms that differ in their ratio alone, by label."""
     comparisons_by_label: dict[str, list[experiment_dir.Record]] = defaultdict(list)
     ratios_by_label: dict[str, set[float]] = defaultdict(set)
     for comparison in comparisons:
-        arm = arms[comparison.arm]
+        arm = job.compared_arms[comparison.arm]
         if KINDS[arm.kind].has_extra_rows:
-            label = _label_ratio_line(arm)
+            label = _label_ratio_line(job, arm)
             comparisons_by_label[label].append({**comparison.to_json(), "ratio": arm.ratio})
             ratios_by_label[label].add(arm.ratio)
     return {label: comparisons_by_label[label] for label, ratios in ratios_by_label.items() if len(ratios) > 1}
 
 
-def _label_ratio_line(arm: ArmConfig) -> str:
-    """Return the label of an arm's line in the picture of ratios: kind, source, classes and strategy."""
-    parts: list[str] = [arm.kind]
-    if arm.source != OWN_GAN:
-        parts.append(f"from {arm.source}")
+def _label_ratio_line(job: Job, arm: ArmConfig) -> str:
+    """Return the label of an arm's line in the picture of ratios: its images, classes and strategy."""
+    parts = [describe_images(job, arm)]
     if arm.classes != "all":
         parts.append(f"{arm.classes} classes")
     if arm.strategy != MixConfig().strategy:
@@ -74,10 +70,12 @@ def _label_ratio_line(arm: ArmConfig) -> str:
 def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experiment_dir.Record]]) -> dict[str, Any]:
     """Return the section's pictures by name: forest, classes and ratios, those that have anything to show."""
     drawn: dict[str, Any] = {}
+    titles = verdict["titles"]
     if verdict["comparisons"]:
         shown = _choose_shown_arms(verdict["comparisons"])
         drawn["forest"] = plots.encode_svg(
-            arm_plots.plot_forest(shown), f"Change on test. {_describe_changes(shown, 'arm')}"
+            arm_plots.plot_forest(shown, titles),
+            f"Change on test. {_describe_changes(shown, [titles[comparison['arm']] for comparison in shown])}",
         )
         drawn["forest_arms"] = len(shown)
     if verdict["chosen"]:
@@ -86,7 +84,8 @@ def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experime
         drawn["classes"] = plots.encode_svg(arm_plots.plot_classes(rows), f"Change in F1 by class, in points. {alt}")
     if ratios:
         metric = get_metric(verdict["metric"])
-        alt = _describe_changes(list(itertools.chain.from_iterable(ratios.values())), "ratio")
+        comparisons = list(itertools.chain.from_iterable(ratios.values()))
+        alt = _describe_changes(comparisons, [comparison["ratio"] for comparison in comparisons])
         drawn["ratios"] = plots.encode_svg(
             arm_plots.plot_ratios(dict(ratios), metric.key), f"Change in test {metric.name} by ratio. {alt}"
         )
@@ -104,9 +103,9 @@ def _choose_shown_arms(comparisons: list[experiment_dir.Record]) -> list[experim
     return [comparison for comparison in comparisons if comparison["arm"] in shown]
 
 
-def _describe_changes(comparisons: list[experiment_dir.Record], key: str) -> str:
+def _describe_changes(comparisons: list[experiment_dir.Record], names: Sequence[Any]) -> str:
     changes = []
-    for comparison in comparisons:
+    for name, comparison in zip(names, comparisons, strict=True):
         metric = get_metric(comparison["metric"])
-        changes.append(f"{comparison[key]}: {metric.format_change(comparison['mean'])} {metric.change_unit}".rstrip())
+        changes.append(f"{name}: {metric.format_change(comparison['mean'])} {metric.change_unit}".rstrip())
     return "; ".join(changes)

@@ -24,6 +24,7 @@ def collect_champion(run: experiment_dir.Run, verdict: VerdictRecord) -> experim
     predictions = {arm: _read_predictions(run, arm, figures.repeats) for arm, figures in verdict.arms.items()}
     rows = overfitting.compute_gaps(predictions, verdict.baseline)
     described_arm = verdict.chosen.arm if verdict.chosen else verdict.baseline
+    title = verdict.name_arm(described_arm)
     champion_target = _find_target(run, verdict)
     evaluation = experiment_dir.read_marker(champion_target.out, MARKER)
     if evaluation is not None:
@@ -31,7 +32,7 @@ def collect_champion(run: experiment_dir.Run, verdict: VerdictRecord) -> experim
             evaluation.pop(key, None)
     return {
         "evaluation": evaluation,
-        "overfitting": rows and {"rows": rows, "sentence": overfitting.describe_gap(rows, described_arm)},
+        "overfitting": rows and {"rows": rows, "sentence": overfitting.describe_gap(rows, described_arm, title)},
     }
 
 

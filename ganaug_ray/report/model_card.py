@@ -112,7 +112,7 @@ def _write_text(facts: CardFacts) -> str:
         "",
         f"{verdict.details} {verdict.covers}".strip(),
         "",
-        f"This model comes from the arm {champion.arm}: {champion.reason}.",
+        f"This model was trained on {verdict.name_arm(champion.arm)}: {champion.reason}.",
         "",
         "## Use",
         "",

@@ -4,7 +4,6 @@ First the figures are collected, as plain values: they are report.json. Then the
 lays both out.
 """
 
-import datetime
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,11 +16,12 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
-from ganaug_ray.core.records import DatasetRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
 from ganaug_ray.evaluate.targets import find_model
+from ganaug_ray.gan.generator_verdict import MIN_COVERAGE, MIN_RECALL
 from ganaug_ray.report import (
     arm_plots,
     arm_section,
@@ -78,14 +78,14 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     return {
         "experiment": run.root.name,
         "about": job.about,
-        "made": f"{datetime.datetime.now(datetime.UTC):%-d %B %Y}",
+        "answered": f"{run.root.find_write_time(VerdictRecord.FILE):%-d %B %Y}",
         "images": sum(sum(counts.values()) for counts in facts.counts.values()),
         "verdict": _collect_verdict(verdict),
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},
         "gan": gan_section.collect_gan(run, job, facts, markers),
         "sources": sources_section.collect_sources(run, job),
         **class_section.collect_classes(run, verdict, facts.classes),
-        **arm_section.collect_arms(verdict, markers, job.compared_arms),
+        **arm_section.collect_arms(verdict, markers, job),
         **champion_section.collect_champion(run, verdict),
         "board": markers["board"].to_json() if "board" in markers else None,
         "augmentation": choice and {key: getattr(choice, key) for key in _CHOICE_KEYS},
@@ -98,9 +98,10 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
 
 
 def _collect_verdict(verdict: VerdictRecord) -> experiment_dir.Record:
-    """The content of verdict.json without what every marker has; one from before generators were judged has none."""
+    """The content of verdict.json without what every marker has; an older one lacks what came later."""
     content = {key: value for key, value in verdict.to_json().items() if key not in _MARKER_KEYS}
-    return {"generators": [], "left_out": [], **content}
+    titles = {arm: verdict.name_arm(arm) for arm in verdict.arms}
+    return {"generators": [], "left_out": [], **content, "titles": titles}
 
 
 def _list_versions(markers: Mapping[str, StageRecord]) -> list[str]:
@@ -138,14 +139,17 @@ def _name_stage(record: StageRecord) -> str:
 
 
 def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_dir.Record]:
-    """Seconds of each stage, those of an arm's models added up."""
+    """Seconds of each stage, those of an arm's models added up, and what its trainings cost by what they occupied."""
     rows: dict[str, experiment_dir.Record] = {}
     for record in markers.values():
         is_model = isinstance(record, ModelRecord) and record.arm != TEACHER
         stage_name = _name_stage(record)
-        row = rows.setdefault(stage_name, {"stage": stage_name, "seconds": 0.0, "models": 0})
+        row = rows.setdefault(stage_name, {"stage": stage_name, "seconds": 0.0, "models": 0, "cost": {}})
         row["seconds"] = round(row["seconds"] + record.seconds, 2)
         row["models"] += is_model
+        if isinstance(record, ModelRecord | GanRecord) and record.occupied:
+            for unit, number in record.occupied.to_json().items():
+                row["cost"][unit] = round(row["cost"].get(unit, 0.0) + number * record.seconds / 3600, 6)
     return list(rows.values())
 
 
@@ -158,7 +162,9 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
         **champion_section.draw_champion(run, verdict, figures["evaluation"]),
         "samples": _draw_samples(run, classes),
         "learning": _draw_learning_curves(run, verdict),
-        "arm_looks": dict(zip(verdict.arms, _choose_line_styles(len(verdict.arms)), strict=True)),
+        "arm_looks": dict(
+            zip(map(verdict.name_arm, verdict.arms), _choose_line_styles(len(verdict.arms)), strict=True)
+        ),
         **class_section.lay_out_classes(figures),
     }
     if figures["board"] is not None:
@@ -174,7 +180,8 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
     if figures["gan"] is not None:
         gan = run.root / figures["gan"]["folder"]
         rows = read_metrics(gan)
-        pictures["gan_quality"] = gan_plots.draw_quality(rows)
+        beside = GanRecord.read(gan).beside_held_out
+        pictures["gan_quality"] = gan_plots.draw_quality(rows, beside, figures["gan"]["chosen"]["step"])
         pictures["gan_training"] = gan_plots.draw_training(rows)
         pictures |= gan_section.collect_images(gan, figures["gan"], classes, figures["data"]["image_size"])
     return pictures
@@ -192,7 +199,7 @@ def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str
 def _draw_learning_curves(run: experiment_dir.Run, verdict: VerdictRecord) -> list[Markup]:
     logs = {}
     for arm, figures in verdict.arms.items():
-        logs[arm] = [read_metrics(find_model(run, arm, repeat)) for repeat in figures.repeats]
+        logs[verdict.name_arm(arm)] = [read_metrics(find_model(run, arm, repeat)) for repeat in figures.repeats]
     svg_plots = []
     for key, title in (
         ("loss", "training loss"),
@@ -244,5 +251,6 @@ def render_page(
         tabulated_metrics=TABULATED,
         sample_classes=MAX_SAMPLE_CLASSES,
         gan_figures=gan_figures,
+        least_shares={"coverage": MIN_COVERAGE["amber"], "recall": MIN_RECALL["amber"]},
         max_rows=MAX_ROWS,
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ganaug_ray.augment import synthetic_pools
+from ganaug_ray.augment.arm_titles import name_arms
 from ganaug_ray.augment.synthetic_sources import locate_source
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Record, Run, read_marker
@@ -23,6 +24,7 @@ MAX_READ_IMAGES = 4096
 
 def collect_sources(run: Run, job: Job) -> list[Record]:
     """Collect what is known of each such source in the first split, from what its stages left."""
+    titles = name_arms(job)
     sources = []
     for name, config in job.augment.sources.items():
         arms = {arm: settings for arm, settings in job.all_arms.items() if settings.source == name}
@@ -42,6 +44,7 @@ def collect_sources(run: Run, job: Job) -> list[Record]:
                 "name": name,
                 "address": config.address,
                 "arms": list(arms),
+                "titles": [titles[arm] for arm in arms],
                 "is_imported": source.is_imported,
                 "hash": record.hash,
                 "pack": record.inputs.get("pack"),

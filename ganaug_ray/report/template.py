@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.resources
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -43,7 +44,9 @@ def _build_environment() -> Environment:
         points=format_points,
         minus=write_minus,
         duration=lambda seconds: format_duration(seconds).replace(" ", NO_BREAK_SPACE),
+        cost=lambda hours_by_unit: format_cost(hours_by_unit).replace(" ", NO_BREAK_SPACE),
         setting=search_scales.format_setting,
+        add_costs=add_costs,
         code=mark_code,
         list_headings=list_headings,
         breakable=lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
@@ -80,6 +83,41 @@ def list_headings(html: str) -> list[tuple[str, Markup]]:
     [('arms', Markup('The arms'))]
     """
     return [(anchor, Markup(title)) for anchor, title in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', html)]
+
+
+def format_cost(hours_by_unit: Mapping[str, float]) -> str:
+    """Format hours of processor cores and of GPUs; a dash where none are known.
+
+    >>> format_cost({"cores": 1.5}), format_cost({"gpus": 0.0123}), format_cost({})
+    ('1.5 core-hours', '0.012 GPU-hours', '–')
+    """
+    names = {"cores": "core-hours", "gpus": "GPU-hours"}
+    parts = [f"{format_hours(hours)} {names[unit]}" for unit, hours in sorted(hours_by_unit.items())]
+    return " + ".join(parts) or "–"
+
+
+def format_hours(hours: float) -> str:
+    """Format a number of hours, the more digits the fewer there are.
+
+    >>> [format_hours(hours) for hours in (0.0001, 0.0123, 1.234, 98.7, 1234.5)]
+    ['< 0.001', '0.012', '1.2', '99', '1,234']
+    """
+    if hours < 0.001:
+        return "< 0.001"
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
+
+
+def add_costs(costs: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Add up hours by unit.
+
+    >>> add_costs([{"cores": 1.0}, {"cores": 0.5, "gpus": 2.0}, {}])
+    {'cores': 1.5, 'gpus': 2.0}
+    """
+    total: dict[str, float] = {}
+    for cost in costs:
+        for unit, hours in cost.items():
+            total[unit] = total.get(unit, 0.0) + hours
+    return total
 
 
 def format_points(share: float) -> str:

@@ -208,6 +208,11 @@ def read_hardware(cpu_only: bool = False) -> Hardware:
     return hardware.without_gpus() if cpu_only else hardware
 
 
+def get_reserved_gpu_share() -> float:
+    """Return the GPUs, or the share of one, that this task or actor has reserved; 0.0 if none."""
+    return float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
+
+
 def get_reserved_device() -> str:
     """Return "cuda", or "mps" on a Mac, in a task or actor that has reserved a GPU or a share of one, else "cpu".
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ def choose_champion(
     deciding: Comparison | None,
     metric: str,
     rare: Sequence[int] = (),
+    titles: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Choose the model to ship: the best on validation, of the chosen arm if that helped, else of the baseline.
 
@@ -60,22 +62,14 @@ def choose_champion(
         deciding: the comparison of the chosen arm; None without a candidate.
         metric: as for ``build_verdict``.
         rare: numbers of the rare classes.
+        titles: arm -> what its classifiers are trained on, in words; absent: the arm's name.
 
     Returns:
         ``arm``, ``split``, ``seed``, ``repeat`` (these two in words), ``reason``, and ``figures`` (its metrics on
         ``val`` and ``test``).
     """
     arm = deciding.arm if deciding and deciding.verdict == "helped" else baseline
-    if deciding is None:
-        reason = f"{baseline} is the only arm that may ship" if len(outcomes) > 1 else f"{baseline} is the only arm"
-    elif deciding.verdict == "helped":
-        reason = f"{arm} helped; {wording.describe_change(deciding)}"
-    elif deciding.verdict == "hurt":
-        reason = f"{deciding.arm} hurt"
-    elif deciding.verdict == "no worthwhile gain":
-        reason = f"{deciding.arm} brought no worthwhile gain"
-    else:
-        reason = f"{deciding.arm} was not shown to help"
+    reason = _explain_arm(deciding, len(outcomes) > 1, titles)
 
     sign = 1 if get_metric(metric).higher_is_better else -1
 
@@ -94,6 +88,22 @@ def choose_champion(
         "reason": f"{reason}; {model_words} did best on validation",
         "figures": {"val": best.val.summarize(rare), "test": best.test.summarize(rare)},
     }
+
+
+def _explain_arm(deciding: Comparison | None, has_controls: bool, titles: Mapping[str, str]) -> str:
+    """Say why the champion is of its arm."""
+    if deciding is None:
+        return "it is the only arm that may ship" if has_controls else "it is the only arm"
+    trained = f"training on {titles.get(deciding.arm, deciding.arm)}"
+    if deciding.verdict == "helped":
+        return (
+            f"{trained} helped; {wording.describe_change(deciding, titles.get(deciding.baseline, deciding.baseline))}"
+        )
+    if deciding.verdict == "hurt":
+        return f"{trained} hurt"
+    if deciding.verdict == "no worthwhile gain":
+        return f"{trained} brought no worthwhile gain"
+    return f"{trained} was not shown to help"
 
 
 def average_figures(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

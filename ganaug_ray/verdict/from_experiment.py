@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from ganaug_ray.augment import arms, usable_arms
+from ganaug_ray.augment import arm_titles, arms, usable_arms
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.records import DatasetRecord
@@ -63,6 +63,7 @@ def build_verdict(job: Job, run: Run, count: Count | None = None) -> Record:
         {arm: job.describe_addition(arm) for arm in job.compared_arms},
         [job.describe_addition(arm) for arm, settings in job.compared_arms.items() if settings.is_from_elsewhere],
         [arm for arm, settings in job.compared_arms.items() if settings.uses_gan],
+        arm_titles.name_arms(job),
     )
     left_out = [name for name in job.all_arms if name not in job.compared_arms]
     untried = [name for name in left_out if not job.all_arms[name].traits.control]

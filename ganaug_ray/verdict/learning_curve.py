@@ -117,11 +117,11 @@ def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
     for point in points:
         worth = point["worth"]
         beyond = {"more": "more than ", "less": "less than ", None: ""}[worth["beyond"]]
-        text = f"{point['per_class']} in the arm {point['arm']} do as well as {beyond}{worth['images']:.0f}"
+        text = f"{point['per_class']} with the added images do as well as {beyond}{worth['images']:.0f}"
         if worth["ci95"]:
             low, high = worth["ci95"]
             text += f" ({low:.0f} to {high:.0f})"
-        parts.append(f"{text} in the baseline")
+        parts.append(f"{text} alone")
     sentence = f"Real training images a class: {'; '.join(parts)}."
     if all(point["worth"]["ci95"] is None for point in points):
         least = paired_statistics.MIN_REPEATS

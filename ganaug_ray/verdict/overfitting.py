@@ -59,27 +59,29 @@ def compute_gaps(
     return rows
 
 
-def describe_gap(rows: list[dict[str, Any]], arm: str) -> str:
+def describe_gap(rows: list[dict[str, Any]], arm: str, title: str) -> str:
     """Say in one sentence whether an arm reduces overfitting, by its gap in accuracy.
 
     Args:
         rows: of ``compute_gaps``.
         arm: name of the arm; for the baseline the sentence gives its gap.
+        title: what its classifiers are trained on, in words.
     """
     (row,) = (row for row in rows if (row["metric"], row["arm"]) == (ACCURACY.key, arm))
     change = row["change"]
     if change is None:
         return f"Accuracy on training images minus that on test images is {_format_points(row['gap'])} points."
     mean = f"the gap changed by {_format_points(change['mean'])} points"
+    unclear = f"Whether training on {title} reduces overfitting is unclear"
     if change["ci95"] is None:
-        return f"Whether {arm} reduces overfitting is unclear: {mean}, and there are too few trainings to tell."
+        return f"{unclear}: {mean}, and there are too few trainings to tell."
     low, high = change["ci95"]
     interval = f"{mean} (95 % interval {_format_points(low)} to {_format_points(high)})"
     if high < 0:
-        return f"{arm} reduced overfitting: {interval}."
+        return f"Training on {title} reduced overfitting: {interval}."
     if low > 0:
-        return f"{arm} increased overfitting: {interval}."
-    return f"Whether {arm} reduces overfitting is unclear: {interval}, and the interval includes zero."
+        return f"Training on {title} increased overfitting: {interval}."
+    return f"{unclear}: {interval}, and the interval includes zero."
 
 
 def _format_points(share: float) -> str:

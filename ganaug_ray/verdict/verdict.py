@@ -109,6 +109,7 @@ def build_verdict(
     additions: Mapping[str, str] = MappingProxyType({}),
     fixed_additions: Sequence[str] = (),
     gan_arms: Collection[str] = (),
+    titles: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the content of verdict.json. Without a candidate its verdict is None.
 
@@ -126,6 +127,7 @@ def build_verdict(
         additions: arm -> what it adds to the baseline, in words; absent: synthetic images.
         fixed_additions: those of them that are not made anew in each repeat.
         gan_arms: arms with images of a GAN that each split trains.
+        titles: arm -> what its classifiers are trained on, in words; absent: the arm's name.
 
     Returns:
         JSON-like values: ``verdict``, ``sentence``, ``action`` and ``details`` (see ``answer.Answer``), ``chosen``,
@@ -184,13 +186,14 @@ def build_verdict(
         "chosen": chosen,
         "ever_compared": rivals,
         "looks": looks,
-        "champion": choices.choose_champion(outcomes, baseline, deciding, metric, numbers),
+        "champion": choices.choose_champion(outcomes, baseline, deciding, metric, numbers, titles),
         "comparisons": [asdict(comparison) for comparison in comparisons],
         "other_metrics": [asdict(comparison) for comparison in other_comparisons],
         "classes": classes_by_arm,
         "rare": list(rare),
         "pairs": pairs,
         "arms": figures_by_arm,
+        "titles": {arm: titles.get(arm, arm) for arm in outcomes},
         "baseline": baseline,
         "splits": len(splits),
         "seeds": len(outcomes[baseline]) // len(splits),

@@ -28,18 +28,19 @@ def describe_repeats(comparison: Comparison) -> str:
     return seeds if comparison.splits == 1 else f"{comparison.splits} splits with {seeds} each"
 
 
-def describe_change(comparison: Comparison) -> str:
+def describe_change(comparison: Comparison, baseline: str) -> str:
     """Say by how many points the metric changed, with the interval of the change.
 
     Args:
         comparison: one that has an interval.
+        baseline: what the baseline's classifiers are trained on, in words.
     """
     assert comparison.ci95 is not None
     metric = get_metric(comparison.metric)
     low, high = (metric.format_change(end) for end in comparison.ci95)
     return (
         f"test {metric.name} changed by {format_change(metric, comparison.mean)} "
-        f"(95 % interval {low} to {high}) against {comparison.baseline}"
+        f"(95 % interval {low} to {high}) against {baseline}"
     )
 
 

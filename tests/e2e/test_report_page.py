@@ -96,3 +96,74 @@ def test_long_class_names_fit_their_places(tmp_path: Path) -> None:
                 ".map(scroll => scroll.ariaLabel)"
             )
             assert hidden == [], width
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a page with two snapshots of a generator, and folds below its sections."""
+    experiment = Experiment(tmp_path_factory.mktemp("page") / "demo", ["cat", "dog", "owl"], [REAL, SYNTHETIC])
+    experiment.report()
+    return (experiment.path / "report.html").as_uri()
+
+
+def test_contents_stay_in_view_and_mark_the_section(page: str, tmp_path: Path) -> None:
+    """However far the page is scrolled, the contents are in the window, and mark the section that is read."""
+    with browser.tab(tmp_path / "profile") as tab:
+        for width in (1200, 390):
+            tab.show(page, width, 700)
+            for section in ("generator", "classes", "answer"):
+                tab.run(f"document.getElementById({section!r}).scrollIntoView()")
+                tab.until(f"document.querySelector('.contents [aria-current]')?.hash === '#{section}'")
+                top, bottom = tab.run(
+                    "(box => [box.top, box.bottom])(document.querySelector('.contents').getBoundingClientRect())"
+                )
+                assert top >= 0, (width, section)
+                assert bottom <= 700, (width, section)
+                marked = tab.run("document.querySelectorAll('.contents [aria-current]').length")
+                assert marked == 1
+
+
+def test_address_unfolds_what_it_leads_into(page: str, tmp_path: Path) -> None:
+    """An address that leads into a fold opens that fold, at once and when it is followed on the page."""
+    folded = Path(tmp_path / "folded.html")
+    html = Path(page.removeprefix("file://")).read_text(encoding="utf-8")
+    folded.write_text(html.replace('<table class="quality">', '<table class="quality" id="quality">', 1))
+    is_open = "document.getElementById('quality').closest('details').open"
+    with browser.tab(tmp_path / "profile") as tab:
+        tab.show(folded.as_uri(), 1200, 700)
+        assert tab.run(is_open) is False
+        tab.run("location.hash = 'quality'")
+        tab.until(is_open)
+        tab.show("about:blank#", 1200, 700)
+        tab.call("Page.navigate", url=f"{folded.as_uri()}#quality")
+        tab.until(f"document.readyState === 'complete' && location.hash === '#quality' && {is_open}")
+
+
+def test_slider_shows_one_step_at_a_time(page: str, tmp_path: Path) -> None:
+    """The slider shows the generated images of its step alone, and says which step that is."""
+    shown = "[...document.querySelectorAll('.snapshots img[data-label]')].filter(i => i.checkVisibility())"
+    with browser.tab(tmp_path / "profile") as tab:
+        tab.show(page, 1200, 700)
+        tab.until("document.querySelector('.snapshots input')?.checkVisibility()")
+        assert tab.run(f"{shown}.map(image => image.dataset.label)") == ["40 (chosen)"]
+        tab.run(
+            "(slider => { slider.value = 0; slider.dispatchEvent(new Event('input')) })"
+            "(document.querySelector('.snapshots input'))"
+        )
+        assert tab.run(f"{shown}.map(image => image.dataset.label)") == ["20"]
+        assert tab.run("document.querySelector('.snapshots output').textContent") == "20"
+
+
+@pytest.mark.parametrize(("classes", "arms"), [(50, 2), (2, 11)])
+def test_large_experiments_are_read_in_a_few_screens(tmp_path: Path, classes: int, arms: int) -> None:
+    """The page keeps its length with fifty classes and with eleven arms, and nothing runs out of a phone's window."""
+    names = [f"species number {number:02d}" for number in range(classes)]
+    more = [REAL, SYNTHETIC, *(f"arm-{number}" for number in range(arms - 2))]
+    Experiment(tmp_path / "large", names, more).report()
+    with browser.tab(tmp_path / "profile") as tab:
+        for width in (1200, 390):
+            tab.show((tmp_path / "large/report.html").as_uri(), width, 900)
+            tab.until("[...document.images].every(image => image.complete)")
+            assert tab.run("document.documentElement.scrollWidth") <= width
+            if width == 1200:
+                assert tab.run("document.documentElement.scrollHeight") <= MAX_HEIGHT_PX

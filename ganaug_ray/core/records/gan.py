@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from ganaug_ray.core.records.stored_record import Part, StageRecord
+from ganaug_ray.core.records.stored_record import Occupied, Part, StageRecord
 
 
 class GeneratorSpec(Part):
@@ -103,6 +103,8 @@ class GanRecord(GeneratorSpec, StageRecord):
     """Optimizer steps in all."""
     ended_early: str | None = None
     """Why it was trained no longer, if so."""
+    occupied: Occupied | None = None
+    """What it occupied, without a process that measured its snapshots; None in files from before this was recorded."""
     images_seen: int
     """Real images, each as often as it was seen."""
     chosen: ChosenStep

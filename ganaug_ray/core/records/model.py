@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from ganaug_ray.core.records.stored_record import Part, StageRecord
+from ganaug_ray.core.records.stored_record import Occupied, Part, StageRecord
 from ganaug_ray.core.records.value_range import ValueRange
 
 
@@ -48,6 +48,8 @@ class ModelRecord(ModelSpec, StageRecord):
     """Optimizer steps in all."""
     train_seconds: float
     """What the loop took, with its evaluations on validation images."""
+    occupied: Occupied | None = None
+    """What it occupied; None in files from before this was recorded."""
     best_step: int
     """The step whose weights are kept: the last one, or that of the best evaluation."""
     val_accuracy: float

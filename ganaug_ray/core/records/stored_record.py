@@ -29,6 +29,15 @@ class Part(BaseModel):
         return self.model_dump(exclude_unset=True)
 
 
+class Occupied(Part):
+    """What a training occupied while it ran, all its processes together; one of the two."""
+
+    cores: float | None = None
+    """Of processors."""
+    gpus: float | None = None
+    """GPUs, or a share of one."""
+
+
 class StoredRecord(Part):
     """The content of one JSON file."""
 

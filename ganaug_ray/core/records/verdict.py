@@ -135,6 +135,8 @@ class VerdictRecord(StageRecord):
     """McNemar's test of each pair of models."""
     arms: dict[str, ArmFigures]
     """Arm -> its figures, the baseline first."""
+    titles: dict[str, str] = Field(default_factory=dict)
+    """Arm -> what its classifiers are trained on, in words; empty in files from before arms had such names."""
     baseline: str
     """The arm that others are held against."""
     splits: int
@@ -147,3 +149,7 @@ class VerdictRecord(StageRecord):
     """Arms that were not trained, as their generator is not usable."""
     overlap: dict[str, float] | None
     """What the splits share, see ``verdict.split_overlap.SplitOverlap``; None: there is one."""
+
+    def name_arm(self, arm: str) -> str:
+        """Return what an arm's classifiers are trained on, in words; of an older file the arm's own name."""
+        return self.titles.get(arm, arm)

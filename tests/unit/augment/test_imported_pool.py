@@ -140,7 +140,7 @@ def test_report_tells_of_the_source(run: Run, tmp_path: Path) -> None:
     )
     for words in (
         str(made),
-        "real+classic+images",
+        "for training on real and synthetic images of ",
         "3 (nearly the same as a test image)",
         "does not copy",
         "data:image/png",

@@ -16,6 +16,7 @@ from ganaug_ray.config import ClassifierConfig, Job
 from ganaug_ray.core import metrics_log, rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.batch import Batch
@@ -202,3 +203,14 @@ def test_random_draws_depend_on_key() -> None:
     one = torch.rand(3, generator=rng.make_generator(0, "x", 5))
     torch.manual_seed(2)
     assert torch.equal(one, torch.rand(3, generator=rng.make_generator(0, "x", 5)))
+
+
+def test_trainings_record_what_they_occupied(experiment: Run) -> None:
+    """What a training cost can be told from its record: the cores that it computed on, or its share of a GPU."""
+    for record in (ModelRecord.read(experiment.locate_model("real+classic", 0)), GanRecord.read(experiment.gan)):
+        assert record.occupied is not None
+        assert record.occupied.cores is not None
+        assert record.occupied.cores >= 1
+        assert record.occupied.gpus is None
+    assert Place(0, 2, torch.device("cuda")).occupied == {"gpus": 2.0}
+    assert Place(device=torch.device("cuda"), gpu_share=0.25).occupied == {"gpus": 0.25}

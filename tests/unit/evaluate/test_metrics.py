@@ -132,8 +132,8 @@ def test_overfitting_gap_per_arm() -> None:
     assert real["ci95"][0] < 0.29 < real["ci95"][1]
     assert real["change"] is None
     assert syn["change"]["mean"] == pytest.approx(0.95 - 2.41 / 3 - 0.29)
-    assert overfitting.describe_gap(rows, "syn").startswith("syn reduced overfitting")
-    assert overfitting.describe_gap(rows, "noise").startswith("noise increased overfitting")
+    assert overfitting.describe_gap(rows, "syn", "both").startswith("Training on both reduced overfitting")
+    assert overfitting.describe_gap(rows, "noise", "noise").startswith("Training on noise increased overfitting")
     assert overfitting.compute_gaps({"real": [[table(train=answers(0, 0), test=answers(70))]]}, "real") is None
 
 

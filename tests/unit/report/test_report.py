@@ -1,8 +1,10 @@
 import base64
 import csv
+import datetime
 import hashlib
 import io
 import json
+import os
 import re
 import time
 from html.parser import HTMLParser
@@ -14,6 +16,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from ganaug_ray.augment.arm_titles import name_arms
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.records import AugmentationRecord, VerdictRecord
@@ -27,6 +30,7 @@ from tests.helpers import records
 
 REAL, SYNTHETIC, LIVE = "real+classic", "real+classic+synthetic", "real+classic+live"
 NOISE = "real+classic+noise"
+WITH_SYNTHETIC, WITH_LIVE = "real and synthetic images", "real and ever new synthetic images"
 KINDS = {SYNTHETIC: "synthetic", LIVE: "live", NOISE: "noise"}
 SPLITS = {"train": 3, "val": 2, "test": 10}  # images a class
 
@@ -83,7 +87,8 @@ class Experiment:
             tables = [self.run.locate_model(arm, seed).read_table("predictions.parquet") for seed in range(seeds)]
             outcomes[arm] = [Outcome.from_table(table, 0, seed) for seed, table in enumerate(tables)]
         candidates = [arm for arm in arms if arm not in (REAL, NOISE)]
-        found = verdict.build_verdict(outcomes, REAL, candidates, "accuracy", self.classes)
+        titles = name_arms(self.job)
+        found = verdict.build_verdict(outcomes, REAL, candidates, "accuracy", self.classes, titles=titles)
         record = {"hash": "f00d", "inputs": {}, **found}
         VerdictRecord.write(self.run.root, "compare", time.monotonic(), record)
 
@@ -192,6 +197,9 @@ def open_picture(source: str | None) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode((source or "").partition(",")[2])))
 
 
+UNREAD_TAGS = ("table", "pre")
+
+
 class Page(HTMLParser):
     """What a browser would load, and what a person who cannot see the pictures is told of them."""
 
@@ -199,14 +207,23 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.prose: list[str] = []  # the words outside of tables and of the job, and those for the blind
+        self._unread = 0  # tables and listings that are open
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self._unread += tag in UNREAD_TAGS
+        self.prose += [value or "" for name, value in attrs if name in ("alt", "aria-label")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._unread -= tag in UNREAD_TAGS
 
     def handle_data(self, data: str) -> None:
         if self.tags and self.tags[-1][0] not in ("style", "script"):
             self.words.append(data)
+            if not self._unread:
+                self.prose.append(data)
 
     @property
     def text(self) -> str:
@@ -264,6 +281,17 @@ def test_page_opens_with_the_verdict(reported: Experiment) -> None:
     # Two seeds are too few for an interval: that is said in words and not in colour alone.
     assert "? Not enough repeats" in page.text
     assert "Fewer than 3 trainings of each arm" in page.text
+
+
+def test_what_it_is_about_stands_above_the_answer(experiment: Experiment) -> None:
+    """Name, question, date, images and classes come before the answer; the date is that of the answer."""
+    answered = datetime.datetime(2021, 3, 4, 12).timestamp()
+    os.utime(experiment.path / "verdict.json", (answered, answered))
+    text = Page(experiment.report()).text
+    images = 3 * (3 + 2 + 10 + 7)
+    above = f"demo : a small one · 4 March 2021 · {images} images · 3 classes"
+    headline = VerdictRecord.read(experiment.run.root).sentence.replace("-", "−")
+    assert 0 <= text.index(above) < text.index(headline), text[:500]
 
 
 def test_advice_appears_with_its_command(experiment: Experiment, reported: Experiment) -> None:
@@ -345,11 +373,28 @@ def test_three_arms_appear_together(tmp_path: Path) -> None:
     assert [row["models"] for row in figures["time"] if row["stage"] == f"train, {LIVE}"] == [2]
     drawn = [a["aria-label"] or "" for tag, a in page.tags if tag == "svg" and "aria-label" in a]
     forest, accuracy = drawn[0], drawn[-2]
-    assert f"{SYNTHETIC}: +10.0 points; {LIVE}: +0.0 points" in forest
-    assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
+    assert f"{WITH_SYNTHETIC}: +10.0 points; {WITH_LIVE}: +0.0 points" in forest
+    assert all(f"{title} ends at" in accuracy for title in ("real images alone", WITH_SYNTHETIC, WITH_LIVE))
     assert len(set(re.findall(r'<i style="color: (#\w+)">', html))) == 3
     assert "Only the interval of the chosen arm is widened for that choice" in page.text
     assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
+
+
+def test_names_of_arms_stand_in_tables_alone(tmp_path: Path) -> None:
+    """Sentences, charts and legends say what classifiers are trained on; the names of arms are for tables."""
+    arms = [REAL, SYNTHETIC, LIVE, NOISE]
+    experiment = Experiment(tmp_path / "demo", ["cat", "dog"], arms)
+    page = Page(experiment.report({SYNTHETIC: {"ratio": 1.0}, LIVE: {"kind": "synthetic", "ratio": 0.5}}))
+    assert all(arm in page.text for arm in arms), "the tables have them"
+    prose = " ".join(" ".join(page.prose).split())
+    for arm in arms:
+        assert arm not in prose, prose[prose.index(arm) - 200 :][:300]
+    assert f"training on {WITH_SYNTHETIC} was not shown to help" in prose
+    assert "The classifier trained on real images alone, seed" in prose
+    assert "legend" in experiment.page()
+    for title in ("real images alone", WITH_SYNTHETIC, WITH_LIVE, "real images and noise"):
+        assert f"</i>{title}</span>" in experiment.page(), "the legend of the learning curves"
+        assert title == "real images alone" or f">{title}" in experiment.page(), "the chart at the top"
 
 
 def test_controls_appear_with_training_time(tmp_path: Path, reported: Experiment) -> None:
@@ -361,7 +406,7 @@ def test_controls_appear_with_training_time(tmp_path: Path, reported: Experiment
     page, figures = Page(experiment.report()).text, experiment.figures()
     rows = [(row["arm"], row["role"], row["models"], row["train_seconds"]) for row in figures["arm_rows"]]
     assert rows == [(REAL, "baseline", 2, 50), (SYNTHETIC, "chosen", 2, 50), (NOISE, "control", 2, 50)]
-    assert "noise control" in page
+    assert "noise control: real images and noise" in page
     for words in ("hollow where an arm is a control", "Controls are never chosen"):
         assert words in page
         assert words not in Page(reported.page()).text
@@ -425,6 +470,34 @@ def test_time_sums_models_per_arm(reported: Experiment) -> None:
     ]
     assert rows[f"train, {REAL}"]["seconds"] == pytest.approx(60, abs=1)
     assert rows[f"train, {REAL}"]["models"] == 2
+
+
+@pytest.mark.parametrize(
+    ("occupied", "words"),
+    [
+        (
+            {"cores": 2.0},
+            "The trainings cost 0.12 core-hours: 0.067 core-hours for the classifiers, 0.056 core-hours for",
+        ),
+        ({"gpus": 0.25}, "The trainings cost 0.015 GPU-hours: 0.0083 GPU-hours for the classifiers, 0.0069 GPU-hours"),
+    ],
+)
+def test_trainings_have_their_cost(experiment: Experiment, occupied: dict[str, float], words: str) -> None:
+    """Beside the times stands what each arm's trainings and the GAN's cost, by what their records say they occupied."""
+    for path in (*experiment.path.glob("models/*/*/model.json"), experiment.path / "gan/gan.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"occupied": occupied}))
+    page = Page(experiment.report()).text.replace("\u00a0", " ")
+    assert words in page
+    (unit,) = occupied
+    costs = {row["stage"]: row["cost"] for row in experiment.figures()["time"]}
+    assert costs["train-gan"] == {unit: pytest.approx(occupied[unit] * 100 / 3600, rel=0.01)}
+    assert costs[f"train, {REAL}"] == {unit: pytest.approx(occupied[unit] * 60 / 3600, rel=0.01)}
+    assert costs["prepare"] == {}
+
+
+def test_cost_needs_what_was_occupied(reported: Experiment) -> None:
+    """Of trainings from before it was recorded what they occupied, the page has times alone."""
+    assert "cost" not in Page(reported.page()).text.split("Time and cost")[2]
 
 
 def test_teacher_has_its_time(experiment: Experiment) -> None:
@@ -539,6 +612,7 @@ def test_page_renders_without_interpolation(reported: Experiment) -> None:
     assert "interpolation" not in Page(reported.page()).text
 
 
+COVERED = {"generated": 0.625, "held_out": 0.875}
 PUBLISHED = {"source": "A. Painter 2021", "loss_g": 4.3852, "real_score": 0.9508}
 
 
@@ -586,11 +660,33 @@ def test_generator_stands_beside_held_out_images(experiment: Experiment, images:
     """Too few held-out images have no figures of distributions; the page has what there is."""
     beside: dict[str, Any] = {"images": images, "classes": {"cat": {"generated": 0.9, "held_out": 0.8, "images": 6}}}
     if is_shown:
-        beside["coverage"] = {"generated": 0.625, "held_out": 0.875}
+        beside["coverage"] = COVERED
     records.write_gan(experiment.run.gan, beside_held_out=beside)
     text = Page(experiment.report()).text
     assert ("coverage, 40 images, % 62.5 87.5" in text) == is_shown
     assert "cat: recognised by the teacher, % 90.0 80.0 of 6" in text
+
+
+def test_charts_hold_what_held_out_images_reach(experiment: Experiment, reported: Experiment) -> None:
+    """The dashed lines are measured figures of held-out real images; without these, KID has its expected value."""
+
+    def describe_charts(page: str) -> str:
+        return "; ".join(a.get("aria-label") or "" for tag, a in Page(page).tags if tag == "svg")
+
+    assert "KID against training images, over steps: ends at 0.250; other real images: 0;" in (
+        describe_charts(reported.page()) + ";"
+    )
+    assert "A good generator's band reaches it" in Page(reported.page()).text
+    log = metrics_log.MetricsLog(experiment.run.gan, 41)
+    log.append_line({"step": 41, "val_coverage_teacher_n30": 0.5, "agreement_teacher_n30": 0.75})
+    log.flush()
+    records.write_gan(experiment.run.gan, beside_held_out=records.USABLE | {"coverage": COVERED})
+    page = experiment.report()
+    charts = describe_charts(page)
+    assert "held-out real images: -0.02; good: below 0.58" in charts
+    assert "coverage of held-out real images: 87.5, of the kept generator's in the same comparison: 62.5" in charts
+    assert "agreement of held-out real images: 92.0, of the kept generator's in the same comparison: 90.0" in charts
+    assert "at least 75 % of the held-out images' coverage and 50 % of their recall" in Page(page).text
 
 
 def test_every_picture_has_text_alternative(reported: Experiment) -> None:
@@ -649,7 +745,7 @@ def test_many_arms_are_cut_in_the_headline_only(tmp_path: Path) -> None:
     labels = [attributes.get("aria-label") or "" for _, attributes in page.tags]
     (chart,) = [label for label in labels if label.startswith("Change on test")]
     assert chart.count("points") == 6
-    assert SYNTHETIC in chart
+    assert f"{WITH_SYNTHETIC} (1): " in chart
     assert "The 6 of 21 arms" in page.text
     assert all(arm in page.text for arm in arms)
 

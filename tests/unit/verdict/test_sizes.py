@@ -50,7 +50,7 @@ def test_gain_converts_to_real_images(folder: Folder) -> None:
     low, high = worth[0]["ci95"]
     assert low <= 100.1
     assert high >= 99.9
-    assert "50 in the arm fake do as well as 100 (" in found["sentence"]
+    assert "50 with the added images do as well as 100 (" in found["sentence"]
     drawn = arm_plots.plot_sizes(found).axes[0]
     assert [round(y) for y in drawn.lines[-1].get_ydata()] == [62, 67, 77, 72]
 
