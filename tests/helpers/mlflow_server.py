@@ -28,6 +28,7 @@ def serve_mlflow(folder: Path) -> Iterator[str]:
         pytest.importorskip(name, reason=f"MLflow and its SQLite store are not installed: {INSTALL}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(PATIENCE))  # a busy machine may need more than a user has
         patch.setenv("_MLFLOW_SERVER_SERVE_ARTIFACTS", "true")
         patch.setenv("_MLFLOW_SERVER_ARTIFACT_DESTINATION", str(folder / "artifacts"))
         from mlflow.server import app, handlers

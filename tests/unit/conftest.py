@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import pytest
 import ray
 
+from ganaug_ray.core import interrupts
 from tests.helpers.mlflow_server import serve_mlflow
 
 
@@ -28,3 +30,12 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an MLflow server."""
     with serve_mlflow(tmp_path_factory.mktemp("mlflow")) as address:
         yield address
+
+
+@pytest.fixture
+def signals_stay() -> Iterator[None]:
+    """The command line answers signals in its own way, and an interrupted one no more; the tests' process goes on."""
+    before = {number: signal.getsignal(number) for number in interrupts.EXIT_CODES}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

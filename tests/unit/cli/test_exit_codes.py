@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +15,6 @@ from ganaug_ray import cli
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
-from ganaug_ray.core import interrupts
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
@@ -29,14 +26,7 @@ from ganaug_ray.runtime import worker_group
 from ganaug_ray.runtime.hardware import Hardware
 from tests.conftest import DIGITS, TINY
 
-
-@pytest.fixture(autouse=True)
-def _signals_stay() -> Iterator[None]:
-    """The command line answers signals in its own way, and an interrupted one no more; the tests' process goes on."""
-    before = {number: signal.getsignal(number) for number in interrupts.EXIT_CODES}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("signals_stay")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,25 @@ def test_arm_of_red_generator_is_not_trained(run: Run, job: Job, capsys: pytest.
     shown = CliRunner().invoke(cli.app, ["show", str(run.root)], catch_exceptions=False).output
     assert f"generator   red: {line}" in shown
     assert "generator not usable" in CliRunner().invoke(cli.app, ["ls", str(run.root)]).output
+
+
+@pytest.mark.usefixtures("signals_stay")
+def test_run_with_red_generator_ends_well(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`ganaug run` ends with exit code 0 and trains no arm, for which it would need Ray; the page says why first."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    settings = [f"--set={setting}" for setting in SETTINGS]
+    monkeypatch.setattr(sys, "argv", ["ganaug", "run", str(DIGITS), "--out", str(run.root), *settings])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    assert re.search(r"^generator +red +The generator is not usable yet", said, re.MULTILINE)
+    assert re.search(r"^promote +done +version 1 is champion", said, re.MULTILINE)
+    assert SYNTHETIC not in run.models.list_folders()
+    page = run.root.read_bytes("report.html").decode()
+    assert page.index("The generator is not usable yet") < page.index("The synthetic images were not tried")
 
 
 def test_nothing_is_missing_of_left_out_arms(run: Run, job: Job) -> None:

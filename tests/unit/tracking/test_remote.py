@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -269,8 +270,9 @@ def test_wandb_has_whole_run(finished: Run, tiny_job: Job, tmp_path: Path, monke
     wandb.teardown()  # as at the end of the process: its service writes the rest
     (file,) = (tmp_path / "tiny" / "tracking").rglob("*.wandb")
     content = file.read_bytes()
-    assert b"gan/loss_g" in content
-    assert b"gan/samples" in content
+    for name in (b"gan/loss_g", b"gan/samples", b"report.html", b"model.safetensors"):
+        assert name in content, name
+    assert re.search(rb"\x06latest.\x08champion", content), "the aliases of the model, with their lengths"
     assert ModelRecord.read(finished.registry / "versions" / "1").hash
     stored = json.loads((tmp_path / "tiny" / "tracking" / "wandb.json").read_text())
     assert stored["model"]
