@@ -15,6 +15,7 @@ from ganaug_ray.verdict.visible_gain import describe_visible_gain, predict_visib
 
 MAX_NAMED_CLASSES = 12
 LABEL_WIDTH = 12
+LAST_STAGES = ("compare", "evaluate", "report", "promote")  # seconds each, whatever the job
 
 
 def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
@@ -36,14 +37,14 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
     rows = {split: sum(class_counts.values()) for split, class_counts in counts.items()}
     fits = len(arms.list_pairs(job))
     fit_steps = job.classifier.count_steps(rows["train"])
+    size = job.data.image_size
     names = survey.classes[:MAX_NAMED_CLASSES]
     if len(survey.classes) > len(names):
         names.append("...")
     facts = [
         ("experiment", str(run.root)),
         ("classes", f"{len(survey.classes)}: {', '.join(names)}"),
-        ("images", _describe_images(survey)),
-        ("stored", f"{job.data.image_size} × {job.data.image_size} × {survey.channels}, uint8"),
+        ("images", f"{_describe_images(survey)}; stored at {size} × {size} × {survey.channels}"),
         *(("note", remark) for remark in survey.remarks),
         *(("note", f"{n} × {note}") for note, n in survey.count_notes().items()),
     ]
@@ -57,16 +58,16 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
         if planned.warning:
             facts.append(("warning", planned.warning))
     facts += [(name, source.address) for name, source in job.augment.sources.items()]
-    size = job.classifier.batch_size
+    batch_size = job.classifier.batch_size
     rare = list_rare_classes(counts, job.data)
     arms.check_data(job, counts["train"], rare)
     for name, arm in job.compared_arms.items():
         # Which classes gain is known later; until then an arm that goes by that is described with all of them.
         used = arms.choose_classes(arm, survey.classes, rare, gaining=survey.classes)
         unused = set(survey.classes) - set(used)
-        facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps, unused)))
+        facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], batch_size, fit_steps, unused)))
     splits = job.compare.splits
-    trainings = f"{splits * fits} of {fit_steps} steps, batches of {size} real"
+    trainings = f"{splits * fits} of {fit_steps} steps, batches of {batch_size} real"
     if splits > 1:
         trainings += f"; {splits} splits"
     facts.append(("classifiers", trainings))
@@ -85,8 +86,10 @@ def _describe_time(job: Job, run: Run, job_facts: JobFacts) -> list[str]:
     time = job_facts.estimate(job, run)
     words = f"about {format_time(time.total_s)} in all {time.describe_place()}{time.describe_slowdown()}"
     lines = [f"{'time':<{LABEL_WIDTH}} {words}"]
-    lines += [f"  {stage.name:<10} {format_time(stage.seconds):<11} {stage.words}".rstrip() for stage in time.stages]
-    return lines
+    stages = [(stage.name, stage.seconds, stage.words) for stage in time.stages if stage.name not in LAST_STAGES]
+    last = [stage for stage in time.stages if stage.name in LAST_STAGES]
+    stages.append(("the rest", sum(stage.seconds for stage in last), ", ".join(stage.name for stage in last)))
+    return lines + [f"  {name:<10} {format_time(seconds):<11} {words}".rstrip() for name, seconds, words in stages]
 
 
 def _describe_plan(job: Job, run: Run, tested_per_split: int, job_facts: JobFacts) -> list[tuple[str, str]]:

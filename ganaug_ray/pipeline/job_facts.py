@@ -133,6 +133,7 @@ class JobFacts:
             extras.append(self._estimate_sizes(job, run, share_of_steps))
         if job.models:
             extras.append(self._estimate_models(job, run, share_of_steps))
+        extras = [stage for stage in extras if stage.seconds > 0]
         return estimate_run_time(job, self.images, time, count_work(job, run), self.cluster, extras)
 
     def _estimate_sizes(self, job: Job, run: Run | None, share_of_steps: float) -> StageTime:
