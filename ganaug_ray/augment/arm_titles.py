@@ -32,7 +32,7 @@ def name_arms(job: Job) -> dict[str, str]:
     arms_by_title: dict[str, list[str]] = defaultdict(list)
     for name, arm in job.all_arms.items():
         arms_by_title[describe_images(job, arm)].append(name)
-    titles = {}
+    titles: dict[str, str] = {}
     for title, names in arms_by_title.items():
         titles |= _tell_apart(job, title, names)
     return {arms.REAL: REAL_TITLE, **{name: titles[name] for name in job.all_arms}}

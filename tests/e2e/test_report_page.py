@@ -152,18 +152,3 @@ def test_slider_shows_one_step_at_a_time(page: str, tmp_path: Path) -> None:
         )
         assert tab.run(f"{shown}.map(image => image.dataset.label)") == ["20"]
         assert tab.run("document.querySelector('.snapshots output').textContent") == "20"
-
-
-@pytest.mark.parametrize(("classes", "arms"), [(50, 2), (2, 11)])
-def test_large_experiments_are_read_in_a_few_screens(tmp_path: Path, classes: int, arms: int) -> None:
-    """The page keeps its length with fifty classes and with eleven arms, and nothing runs out of a phone's window."""
-    names = [f"species number {number:02d}" for number in range(classes)]
-    more = [REAL, SYNTHETIC, *(f"arm-{number}" for number in range(arms - 2))]
-    Experiment(tmp_path / "large", names, more).report()
-    with browser.tab(tmp_path / "profile") as tab:
-        for width in (1200, 390):
-            tab.show((tmp_path / "large/report.html").as_uri(), width, 900)
-            tab.until("[...document.images].every(image => image.complete)")
-            assert tab.run("document.documentElement.scrollWidth") <= width
-            if width == 1200:
-                assert tab.run("document.documentElement.scrollHeight") <= MAX_HEIGHT_PX
