@@ -55,7 +55,7 @@ def rates(tuning: OptimizerSchedule) -> list[float]:
 def test_chosen_optimizer_lowers_the_loss(digits: Folder, optimizer: str, kind: type) -> None:
     """The training uses the optimizer that the job names, and the network learns."""
     tuning = OptimizerSchedule(cnn(), ClassifierConfig(steps=4, optimizer=optimizer), 4, Place())
-    assert type(tuning.optimizer) is kind
+    assert isinstance(tuning.optimizer, kind)
     best, rows = train(digits, cnn(), optimizer=optimizer, steps=30, evaluate_every=30)
     assert best.accuracy > 0.5
     assert rows[-1]["loss"] < rows[0]["loss"] / 2

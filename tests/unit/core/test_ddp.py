@@ -25,7 +25,7 @@ from ganaug_ray.classify import networks
 from ganaug_ray.classify import training_loop as classify_loop
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig, GanConfig
-from ganaug_ray.core import checkpoint
+from ganaug_ray.core import checkpoint, eager_optimizers
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.finite_guard import DivergenceError
@@ -390,14 +390,14 @@ def _two_steps(place: Place, digits: str, out: str, batch: int) -> None:
     training_loop.build_networks = _without_batch_statistics(training_loop.build_networks)
     # Adam's first steps are the signs of the gradients, which for the smallest of them are chance: a large epsilon
     # makes steps that are proportional instead, and its averages are the gradients.
-    adam = torch.optim.Adam
-    torch.optim.Adam = functools.partial(adam, eps=1.0)
+    adam = eager_optimizers.Adam
+    eager_optimizers.Adam = functools.partial(adam, eps=1.0)  # type: ignore[assignment, misc]
     config = GAN.model_copy(update={"lr": 1.0, "log_every": 1, "checkpoint_every": 1, "batch_size": batch})
     rows: list[dict[str, Any]] = []
     saved: list[checkpoint.Checkpoint] = []
     feed, hooks = open_real_feed(digits, batch, 1.0, 0, place), _hooks(saved, rows.append)
     training_loop.train_gan(feed, config, training_loop.ImageShape(10, 1, 32), 2, 0, place, None, hooks)
-    torch.optim.Adam = adam
+    eager_optimizers.Adam = adam  # type: ignore[misc]
     torch.save({"rows": rows, "tensors": [c.tensors for c in saved]}, f"{out}/steps-{place.world_size}-{place.rank}")
 
 

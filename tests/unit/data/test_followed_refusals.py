@@ -61,10 +61,10 @@ def test_idx_folder_has_named_files(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (32, 28, 28), np.uint8)
     source = f"idx:{tmp_path}"
-    match = refuse(source, r"no file like (\S+)\[(\.gz)\] there")
+    match = refuse(source, r"has no file such as (\S+)\[(\.gz)\]")
     image_file = tmp_path / (match[1] + match[2])
     write_idx(image_file, images)
-    label_file = tmp_path / refuse(source, r"is there and (\S+) is not")[1]
+    label_file = tmp_path / refuse(source, r"but not (\S+); both are needed")[1]
     write_idx(label_file, images)
     refuse(source, r"expected \[N, H, W\] and \[N\]")
     write_idx(label_file, np.arange(32) % 2)
@@ -81,7 +81,7 @@ def test_equal_columns_are_renamed(tmp_path: Path) -> None:
     assert_kept(survey(table))
 
 
-@pytest.mark.parametrize("way", ["remove it", "write it twice"])
+@pytest.mark.parametrize("way", ["remove the mark", "write it twice"])
 def test_stray_quotation_mark_is_mended(way: str, tmp_path: Path) -> None:
     """A quotation mark that swallows rows is removed, or written twice."""
     lay_out(tmp_path, *NAMES)
@@ -89,10 +89,10 @@ def test_stray_quotation_mark_is_mended(way: str, tmp_path: Path) -> None:
     rows[3] = rows[3].replace("fine", '"12 inch')
     rows[9] = rows[9].replace("fine", 'a 12" one')
     table = write_csv(tmp_path / "t.csv", "image,label,note", rows)
-    match = refuse(table, r"opens in line (\d+) and closes .*; (remove it, or write it twice)")
+    match = refuse(table, r"opens in line (\d+) and closes .*; (remove the mark, or write it twice)")
     assert way in match[2]
     at = int(match[1]) - 2
-    rows[at] = rows[at].replace('"', "" if way == "remove it" else '"""')
+    rows[at] = rows[at].replace('"', "" if way == "remove the mark" else '"""')
     if way == "write it twice":
         rows[at] += '"'
     write_csv(table, "image,label,note", rows)
@@ -231,7 +231,7 @@ def test_download_has_address_and_hash(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(web, "_download_file", refuse_download)
     table = "http://host.example/t.csv"
-    refuse(table, "the images of a CSV file lie beside it; fetch an archive of both")
+    refuse(table, "the images of a CSV file lie beside it, and are not fetched with it; give an archive of both")
     address = table.replace("t.csv", "pets.zip")
     address = address.replace("http://", refuse(address, "give an (https://) address")[1])
     address = refuse(address, r"write (\S+#sha256=)<its 64 hex digits>")[1] + "0" * 64

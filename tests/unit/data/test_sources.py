@@ -134,7 +134,7 @@ def test_umlaut_spellings_share_a_class(tmp_path: Path) -> None:
     names += [names[1].encode().decode("cp437"), names[1].encode().decode("cp437").encode().decode("cp437")]
     assert len(set(names)) == 4
     found = zipped(tmp_path / "a.zip", {f"{name}/1.png": png(i) for i, name in enumerate(names)})
-    assert {row.label for row in read(found)} == {"Dürer"}
+    assert [row.label for row in read(found) if row.label] == ["Dürer"] * 4
 
 
 def idx(folder: Path, stem: str, images: np.ndarray, labels: np.ndarray) -> None:
