@@ -157,8 +157,8 @@ def _name_pool(counts: dict[str, int], settings: MixConfig, source: SyntheticSou
 def choose_counts(synthetic_pool: SyntheticPool) -> dict[str, int]:
     """Return class -> images to make: of those classes that arms use, and of what was made before for other arms."""
     record = experiment_dir.read_marker(synthetic_pool.folder, "synthetic.json")
-    wanted = synthetic_pool.used_counts.keys() | (_list_made(record) if record else set())
-    return {name: n for name, n in synthetic_pool.counts.items() if name in wanted}
+    classes = synthetic_pool.used_counts.keys() | (_list_made(record) if record else set())
+    return {name: n for name, n in synthetic_pool.counts.items() if name in classes}
 
 
 def _list_made(record: Record) -> set[str]:

@@ -10,8 +10,6 @@ from ganaug_ray.config.augment import (
     ArmConfig,
     AugmentConfig,
     MixConfig,
-    drop_equal_settings,
-    drop_implied_settings,
     merge_arm_settings,
 )
 from ganaug_ray.config.base import Config, Seed
@@ -245,28 +243,6 @@ class Job(Config):
         if arms or self.arms:
             return {**arms, **self.arms}
         return {SYNTHETIC_ARM: ArmConfig(kind="synthetic", **mix)}
-
-    def dump_arms(self) -> dict[str, dict[str, Any]]:
-        """Dump the arms as a job file has them: each with what differs from the augment section, which may change."""
-        augment = self.augment.model_dump()
-        return {name: drop_implied_settings(augment, name, arm.model_dump()) for name, arm in self.arms.items()}
-
-    def dump_given(self, exclude_defaults: bool = False) -> dict[str, Any]:
-        """Dump the settings that the job gives; arms and models have what differs from augment and classifier.
-
-        Args:
-            exclude_defaults: whether settings with their default are left out, also where the job gives them.
-        """
-        content = self.model_dump(exclude_unset=True, exclude_defaults=exclude_defaults)
-        if self.arms:
-            content["arms"] = self.dump_arms()
-        if self.models:
-            implied = merge_model_settings(self.classifier.model_dump(exclude_unset=True), {})
-            content["models"] = {
-                name: drop_equal_settings(implied, model.model_dump(exclude_unset=True))
-                for name, model in self.models.items()
-            }
-        return content
 
     @property
     def needs_gan(self) -> bool:

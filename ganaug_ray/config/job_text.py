@@ -10,6 +10,7 @@ import yaml
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.examples import format_schema_line
+from ganaug_ray.config.job_dump import dump_given_settings
 from ganaug_ray.config.relative_paths import shorten_paths
 
 PLAN_KEYS = {"budget_minutes", "visible_gain", "planned_seeds", "planned_splits"}
@@ -27,7 +28,7 @@ def format_job(
         base: the folder of the file; paths inside it are named from there.
         relative: absolute paths that are named from there as well.
     """
-    content = job.dump_given()
+    content = dump_given_settings(job)
     shorten_paths(content, base, relative)
     if len(content["data"]["source"]) == 1:
         (content["data"]["source"],) = content["data"]["source"]

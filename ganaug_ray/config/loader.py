@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from ganaug_ray.config import Job
 from ganaug_ray.config.classifier import CheckNetwork
 from ganaug_ray.config.compare import AIMS
+from ganaug_ray.config.job_dump import dump_given_settings, dump_job_settings
 from ganaug_ray.config.relative_paths import list_relative_paths, resolve_paths
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.errors import UserError
@@ -89,7 +90,7 @@ def apply_settings(
     Raises:
         UserError: a key is unknown, or the values go neither alone nor together.
     """
-    content = job.dump_given() if only_given else _dump_settings(job)
+    content = dump_given_settings(job) if only_given else dump_job_settings(job)
     for key, value in settings.items():
         _set_key(content, key.split("."), value, f"{name}: {key}")
     try:
@@ -148,11 +149,7 @@ def find_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
 
 def dump_job(job: Job) -> str:
     """Return the resolved job as YAML that ``load_job`` reads back."""
-    return yaml.safe_dump(_dump_settings(job), sort_keys=False, allow_unicode=True)
-
-
-def _dump_settings(job: Job) -> dict[str, Any]:
-    return job.model_dump(exclude_none=True) | {"arms": job.dump_arms()}
+    return yaml.safe_dump(dump_job_settings(job), sort_keys=False, allow_unicode=True)
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:

@@ -25,7 +25,7 @@ FILE = "times.json"
 MAX_AGE_S = 24 * 3600.0
 
 
-class _KeptTime(BaseModel):
+class _Measurement(BaseModel):
     """What was measured once, in seconds and numbers by name, and when."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
@@ -39,7 +39,7 @@ class _TimesFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True)
 
-    times: dict[str, _KeptTime]
+    times: dict[str, _Measurement]
 
 
 class KeptTimes:
@@ -53,7 +53,7 @@ class KeptTimes:
     def __init__(self, folder: Folder | None, is_dry_run: bool) -> None:
         self._folder = folder
         self._is_dry_run = is_dry_run
-        self._times: dict[str, _KeptTime] = {} if is_dry_run else self._read_file()
+        self._times: dict[str, _Measurement] = {} if is_dry_run else self._read_file()
 
     @classmethod
     def open_user_cache(cls, environment: Mapping[str, str], is_dry_run: bool) -> KeptTimes:
@@ -71,19 +71,20 @@ class KeptTimes:
         Args:
             measured: all that they depend on beside the machine, JSON-like.
         """
-        kept = self._times.get(_hash_measured(measured))
-        return dict(kept.figures) if kept and _is_fresh(kept) else None
+        measurement = self._times.get(_hash_measured(measured))
+        return dict(measurement.figures) if measurement and _is_fresh(measurement) else None
 
     def keep(self, measured: Mapping[str, Any], figures: Mapping[str, float]) -> None:
         """Keep the figures of what was measured: in a dry run in the file too, without those that are too old."""
-        self._times[_hash_measured(measured)] = _KeptTime(kept_at=time.time(), figures=dict(figures))
+        self._times[_hash_measured(measured)] = _Measurement(kept_at=time.time(), figures=dict(figures))
         if self._folder is None or not self._is_dry_run:
             return
-        times = {key: kept for key, kept in (self._read_file() | self._times).items() if _is_fresh(kept)}
+        known = self._read_file() | self._times
+        times = {key: measurement for key, measurement in known.items() if _is_fresh(measurement)}
         with suppress(OSError, UserError):
             self._folder.write_json(FILE, _TimesFile(times=times).model_dump())
 
-    def _read_file(self) -> dict[str, _KeptTime]:
+    def _read_file(self) -> dict[str, _Measurement]:
         if self._folder is None:
             return {}
         try:
@@ -92,8 +93,8 @@ class KeptTimes:
             return {}
 
 
-def _is_fresh(kept: _KeptTime) -> bool:
-    return 0 <= time.time() - kept.kept_at < MAX_AGE_S
+def _is_fresh(measurement: _Measurement) -> bool:
+    return 0 <= time.time() - measurement.kept_at < MAX_AGE_S
 
 
 def _hash_measured(measured: Mapping[str, Any]) -> str:

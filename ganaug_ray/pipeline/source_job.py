@@ -11,6 +11,7 @@ from pathlib import Path
 from ganaug_ray.addresses import expand_home, resolve_source
 from ganaug_ray.config import Job
 from ganaug_ray.config.classifier import CheckNetwork
+from ganaug_ray.config.job_dump import dump_given_settings
 from ganaug_ray.config.loader import build_job
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.console import Terminal
@@ -201,7 +202,7 @@ def find_begun_job(
     job = build_job(content, str(root / "job.yaml"), Path.cwd(), overrides, check_network)
     if job.data.source != [resolve_source(source)] or minutes not in (None, job.compare.budget_minutes):
         return None
-    given = job.dump_given(exclude_defaults=True)
+    given = dump_given_settings(job, exclude_defaults=True)
     given["compare"] = {"splits": job.compare.splits, "seeds": job.compare.seeds} | given.get("compare", {})
     return BegunJob(Job.model_validate(given), str(root))
 

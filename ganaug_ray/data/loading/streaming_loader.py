@@ -2,7 +2,7 @@
 
 What it reads is cut to batches here, not by its ``iter_torch_batches``, whose batches all have one size: how many real
 rows a step takes is up to the arm's strategy, and a resume begins inside of what is read at a time. It is not done for
-speed: over the same plan no difference is shown (docs/results/benchmarks.md, stream-same-plan).
+speed: over the same plan it was the slower one in the median (docs/results/benchmarks.md, stream-same-plan).
 """
 
 import atexit

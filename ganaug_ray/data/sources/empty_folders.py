@@ -48,7 +48,7 @@ def _list_upwards(folder: str) -> list[str]:
 def _list_parents(folder: str, name: str) -> list[str]:
     """List the folder in which the folder of a class lies; none where no folder is called as the class."""
     for above in _list_upwards(folder):
-        parent, _, own = above.rpartition("/")
-        if make_path_class(own) == name:
+        parent, _, folder_name = above.rpartition("/")
+        if make_path_class(folder_name) == name:
             return [parent]
     return []

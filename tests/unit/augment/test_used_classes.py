@@ -91,7 +91,7 @@ def test_others_are_made_where_nothing_passes(run: Run, monkeypatch: pytest.Monk
         asked.append(list(counts))
         if len(counts) < 10:
             raise NothingPassed("no generated image passed the screening")
-        return make(counts, *rest, **more)  # type: ignore[arg-type]
+        return make(counts, *rest, **more)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(stage, "generate_locally", refuse_few)
     record = generate(run, "{few: {kind: synthetic, classes: ['1']}}")

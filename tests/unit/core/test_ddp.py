@@ -391,13 +391,13 @@ def _two_steps(place: Place, digits: str, out: str, batch: int) -> None:
     # Adam's first steps are the signs of the gradients, which for the smallest of them are chance: a large epsilon
     # makes steps that are proportional instead, and its averages are the gradients.
     adam = eager_optimizers.Adam
-    eager_optimizers.Adam = functools.partial(adam, eps=1.0)  # type: ignore[assignment, misc]
+    eager_optimizers.Adam = functools.partial(adam, eps=1.0)  # type: ignore[assignment, misc]  # put back below
     config = GAN.model_copy(update={"lr": 1.0, "log_every": 1, "checkpoint_every": 1, "batch_size": batch})
     rows: list[dict[str, Any]] = []
     saved: list[checkpoint.Checkpoint] = []
     feed, hooks = open_real_feed(digits, batch, 1.0, 0, place), _hooks(saved, rows.append)
     training_loop.train_gan(feed, config, training_loop.ImageShape(10, 1, 32), 2, 0, place, None, hooks)
-    eager_optimizers.Adam = adam  # type: ignore[misc]
+    eager_optimizers.Adam = adam  # type: ignore[misc]  # as above
     torch.save({"rows": rows, "tensors": [c.tensors for c in saved]}, f"{out}/steps-{place.world_size}-{place.rank}")
 
 

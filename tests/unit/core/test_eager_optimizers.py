@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -33,17 +34,19 @@ print("torch._dynamo" in sys.modules)
 """
 
 
-def take_steps(kind: type[torch.optim.Optimizer], settings: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+def take_steps(
+    kind: Callable[..., torch.optim.Optimizer], settings: dict[str, Any]
+) -> tuple[torch.Tensor, dict[str, Any]]:
     """Descend on a parabola, with a restart from the stored state between; return the weights and the state."""
     weights = torch.nn.Parameter(torch.linspace(-1, 1, 7))
-    optimizer = kind([weights], lr=torch.tensor(0.1), fused=True, **settings)  # type: ignore[call-arg]
+    optimizer = kind([weights], lr=torch.tensor(0.1), fused=True, **settings)
     for step in range(6):
         optimizer.zero_grad()
         (weights**2).sum().backward()
         optimizer.step()
         if step == 2:
             state = optimizer.state_dict()
-            optimizer = kind([weights], lr=torch.tensor(0.1), fused=True, **settings)  # type: ignore[call-arg]
+            optimizer = kind([weights], lr=torch.tensor(0.1), fused=True, **settings)
             optimizer.load_state_dict(state)
     return weights.detach(), optimizer.state_dict()
 
