@@ -110,6 +110,8 @@ def _choose_job_text(
         return path, text, f"the job of the experiment in {begun.folder}"
     timer = StepTimer(kept=KeptTimes.open_user_cache(os.environ, is_dry_run=True))
     chosen = source_job.choose_source_job(source, overrides, minutes, check_network, terminal, timer=timer)
+    if too_few := source_job.describe_too_few_minutes(chosen.job, chosen.facts):
+        terminal.print_stage_line("plan", "note", too_few)
     duration = format_time(chosen.facts.estimate(chosen.job).total_s)
     remarks = [f"`ganaug run {path}` runs it: about {duration} on the machine that this was written on.", explained]
     text = format_job(chosen.job, chosen.reasons, remarks, path.parent)

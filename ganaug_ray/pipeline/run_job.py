@@ -152,7 +152,7 @@ def _open_given(options: RunOptions, job: Job | None, terminal: Terminal) -> Ope
     argument = str(options.images_or_job)
     folder = expand_home(argument)
     if not ((folder / "job.yaml").is_file() and (folder / LOCK_FILE).is_file()):
-        return source_job.open_source_experiment(
+        experiment = source_job.open_source_experiment(
             argument,
             options.out,
             os.environ,
@@ -163,6 +163,10 @@ def _open_given(options: RunOptions, job: Job | None, terminal: Terminal) -> Ope
             options.until_clear,
             options.make_timer(),
         )
+        facts = None if options.is_described else experiment.facts  # a dry run says it among its lines
+        if facts and (too_few := source_job.describe_too_few_minutes(experiment.job, facts)):
+            terminal.print_stage_line("plan", "note", too_few)
+        return experiment
     if options.minutes is not None:
         raise UserError(
             f"--minutes: {argument} already has its plan; leave out --minutes to go on, or start from the images with "

@@ -99,7 +99,7 @@ def choose_source_job(
         chosen = choose_default_job(base, minutes, lambda words: progress.update(0.0, words), timer)
         notify = functools.partial(terminal.print_stage_line, "plan", "note")
         job = fit_plan_to_images(chosen.job, chosen.facts, notify)
-        time = chosen.facts.estimate(job)
+        chosen.facts.estimate(job)  # the steps that it needs are timed while the bar moves
     if not job.about:
         job = job.model_copy(update={"about": f"do synthetic images of {name_source(source)} help?"})
     for key, reason in chosen.reasons.items():
@@ -109,10 +109,16 @@ def choose_source_job(
     reasons = dict(chosen.reasons)
     if job.compare.planned_seeds:
         reasons["compare.splits"] = f"{describe_plan(job)}; planned for {minutes:g} minutes"
-    if exceeds_budget(time.total_s, minutes):
-        words = f"{minutes:g} minutes are too few: even the smallest run takes {time.describe()}"
-        terminal.print_stage_line("plan", "note", words)
     return DefaultJob(job, chosen.facts, reasons)
+
+
+def describe_too_few_minutes(job: Job, facts: JobFacts) -> str | None:
+    """Say that the job chosen for a source takes longer than its budget; None where it fits."""
+    minutes = job.compare.budget_minutes
+    time = facts.estimate(job)
+    if minutes is None or not exceeds_budget(time.total_s, minutes):
+        return None
+    return f"{minutes:g} minutes are too few: even the smallest run takes {time.describe()}"
 
 
 def _advise_metric(job: Job, facts: JobFacts) -> str | None:

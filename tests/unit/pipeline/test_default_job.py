@@ -164,7 +164,7 @@ def test_choices_are_said_in_a_sentence_each(
     photos: Path, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Size, lengths and minutes are explained, and a budget that nothing fits in is named."""
-    choose(photos, 3)
+    chosen = choose(photos, 3)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0].split()[-1] for line in lines[:3]] == [
         "data.image_size",
@@ -173,7 +173,10 @@ def test_choices_are_said_in_a_sentence_each(
     ]
     assert "32 pixels a side; 64 would take" in lines[0]
     assert "each of yours 380 times" in lines[1]
-    assert "even the smallest run takes about" in lines[3]
+    words = source_job.describe_too_few_minutes(chosen.job, chosen.facts)
+    assert words is not None and words.startswith("3 minutes are too few: even the smallest run takes about")
+    fitting = choose(photos, 30)
+    assert source_job.describe_too_few_minutes(fitting.job, fitting.facts) is None
 
 
 def test_written_job_is_the_one_that_runs(
