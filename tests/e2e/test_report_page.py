@@ -25,6 +25,12 @@ QUIET = "--headless --no-sandbox --disable-gpu --no-first-run --disable-backgrou
 
 MAX_HEIGHT_PX = 6000  # of the page at 1,200 pixels, before anything is unfolded
 
+HIDDEN_TABLES = (  # those outside of folds of which a part lies beside the window
+    "[...document.querySelectorAll('.tight, .arms')].map(table => table.closest('.scroll'))"
+    ".filter(scroll => scroll.scrollWidth > scroll.clientWidth && !scroll.closest('details'))"
+    ".map(scroll => scroll.ariaLabel)"
+)
+
 
 def chromium(profile: Path, *arguments: str) -> str:
     command = [str(CHROMIUM), *QUIET.split(), f"--user-data-dir={profile}", *arguments]
@@ -78,6 +84,22 @@ def test_report_is_read_in_a_few_screens(experiment: Run, tmp_path: Path) -> Non
         assert tab.run("document.documentElement.scrollHeight") <= MAX_HEIGHT_PX
 
 
+@pytest.mark.parametrize(("classes", "arms"), [(2, 11), (50, 2), (50, 11)])
+def test_many_classes_and_arms_stay_readable(tmp_path: Path, classes: int, arms: int) -> None:
+    """Fifty classes and eleven arms keep within 6,000 pixels, and nothing of them lies beside a phone's window."""
+    names = [f"bird species number {number}" for number in range(classes)]
+    arm_names = [REAL, SYNTHETIC, *(f"half-{number}" for number in range(arms - 2))]
+    Experiment(tmp_path / "birds", names, arm_names).report()
+    with browser.tab(tmp_path / "profile") as tab:
+        for width in (1200, 390):
+            tab.show((tmp_path / "birds/report.html").as_uri(), width, 900)
+            tab.until("[...document.images].every(image => image.complete)")
+            assert tab.run("document.documentElement.scrollWidth") <= width
+            assert tab.run(HIDDEN_TABLES) == [], width
+            if width == 1200:
+                assert tab.run("document.documentElement.scrollHeight") <= MAX_HEIGHT_PX
+
+
 def test_long_class_names_fit_their_places(tmp_path: Path) -> None:
     """Names beside the images end where the images do, and no name hides a column of the table of classes."""
     names = [f"Tomato___Spider_mites Two-spotted_spider_mite, leaf {number}" for number in range(8)]
@@ -90,12 +112,7 @@ def test_long_class_names_fit_their_places(tmp_path: Path) -> None:
                 "['.rows', 'img'].map(s => document.querySelector(`.beside ${s}`).getBoundingClientRect().bottom)"
             )
             assert names_end <= images_end + 2
-            hidden = tab.run(
-                "[...document.querySelectorAll('.tight, .arms')].map(table => table.closest('.scroll'))"
-                ".filter(scroll => scroll.scrollWidth > scroll.clientWidth && !scroll.closest('details'))"
-                ".map(scroll => scroll.ariaLabel)"
-            )
-            assert hidden == [], width
+            assert tab.run(HIDDEN_TABLES) == [], width
 
 
 @pytest.fixture(scope="module")

@@ -154,7 +154,7 @@ class Experiment:
         self._write("interpolation.png", self._draw_grid(None, 0))
 
     def _draw_grid(self, rows: int | None, seed: int) -> np.ndarray:
-        shape = (len(self.classes) if rows is None else rows, 8, 32, 32, 3)
+        shape = (min(len(self.classes), image_grid.MAX_CLASS_ROWS) if rows is None else rows, 8, 32, 32, 3)
         return image_grid.arrange_grid(list(np.random.default_rng(seed).integers(0, 256, shape, np.uint8)))
 
     def _write(self, name: str, grid: np.ndarray) -> None:
