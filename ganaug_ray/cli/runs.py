@@ -90,7 +90,7 @@ def _describe_answer(experiment: Experiment) -> list[tuple[str, str]]:
     lines = [("answer", f"{verdict.sentence} {verdict.action}".rstrip()), ("figures", experiment.describe_figures())]
     lines += [("generator", f"{judged.colour}: {judged.sentence}") for judged in verdict.generators]
     if verdict.left_out:
-        lines.append(("left out", ", ".join(verdict.left_out)))
+        lines.append(("left out", "; ".join(map(verdict.name_arm, verdict.left_out))))
     return lines
 
 

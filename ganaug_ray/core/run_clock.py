@@ -29,6 +29,11 @@ class RunClock:
         self._first_share: float | None = None
         self._start_s = 0.0  # of the running call: until it had a share to tell
 
+    @property
+    def knows_time(self) -> bool:
+        """Whether anything is expected of the run."""
+        return bool(self._left_s)
+
     def begin(self, stage: str) -> None:
         """Begin a call of a stage."""
         self._stage = stage
@@ -72,3 +77,26 @@ class RunClock:
     def _expect_call(self) -> float:
         calls = self._calls_left.get(self._stage or "", 0)
         return self._left_s[self._stage or ""] / calls if calls > 0 else 0.0
+
+
+class PartClock(RunClock):
+    """The clock of a run that is a part of a stage of another run: it tells the time that is left of that one.
+
+    Args:
+        whole: the clock of the other run, whose stage has begun.
+        share: of that stage that was done before.
+    """
+
+    def __init__(self, whole: RunClock, share: float) -> None:
+        super().__init__()
+        self._whole = whole
+        self._share = share
+
+    @property
+    def knows_time(self) -> bool:
+        """As of the whole run."""
+        return self._whole.knows_time
+
+    def estimate_left(self, share: float) -> float | None:
+        """Return the seconds left of the whole run; how far this one is does not count, but how many are done."""
+        return self._whole.estimate_left(self._share)

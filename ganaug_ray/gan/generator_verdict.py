@@ -86,7 +86,7 @@ def judge_generator(
     start = "is not usable yet" if colour == "red" else "is usable with care"
     sentence = f"The generator {start}: {', and '.join(words for _, words in reasons[:MAX_REASONS])}."
     if needed_steps is not None and record.steps < needed_steps:
-        sentence += f" It had {record.steps:,} steps; in our measurements none worked with fewer than {needed_steps:,}."
+        sentence += f" It had {record.steps:,} steps; the data sets that we measured needed {needed_steps:,} or more."
     undrawn = _find_undrawn(compared.classes) if compared and compared.images >= MIN_HELD_OUT else []
     return GeneratorVerdict(colour, sentence, undrawn, copies)
 

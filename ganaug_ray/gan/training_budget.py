@@ -45,7 +45,7 @@ class TrainingBudget:
         """Why the training may be too short and what would suffice; None if it is long enough or untested."""
         if self.needed_images is None or self.images_seen >= self.needed_images:
             return None
-        needed = f"in our measurements none were good with fewer than {self.needed_images:,} images seen"
+        needed = f"the data sets that we measured needed {self.needed_images:,} images seen, or more"
         return f"too short for good samples: {needed}; {self.advice}"
 
 

@@ -12,6 +12,7 @@ from ganaug_ray.errors import StageFailed
 from ganaug_ray.pipeline.stage import StageContext
 
 STAGE = "generator"
+LONGER_SUFFIX = "-longer"  # of the folder of an experiment whose GAN is trained longer
 
 
 def print_verdicts(context: StageContext, name: str | None = None) -> None:
@@ -44,8 +45,11 @@ def advise_longer(context: StageContext) -> str | None:
     for judged in judge_generators(context.job, context.run):
         is_trained_here = judged.name != GENERATOR and not judged.records[judged.worst_split].ended_early
         if judged.colour == "red" and is_trained_here and not judged.worst.copies:
-            longer = _format_option(_choose_length(context, judged))
-            return f"{longer}, in another --out: the present generator is not usable, and repeats would not change that"
+            longer = _put_setting(_put_folder(context), _choose_length(context, judged))
+            return (
+                f"`ganaug run {longer}` trains the GAN longer: the present generator is not usable, and repeats would "
+                "not change that"
+            )
     return None
 
 
@@ -72,6 +76,16 @@ def _put_setting(arguments: str, setting: str) -> str:
         else:
             words.append(word)
     return shlex.join([*words, "--set", setting])
+
+
+def _put_folder(context: StageContext) -> str:
+    """Return the arguments that name the job, with another folder of the experiment beside the present one."""
+    words = shlex.split(context.arguments)
+    if "--out" in words:
+        place = words.index("--out")
+        del words[place : place + 2]
+    root = context.run.root
+    return shlex.join([*words, "--out", f"{root.uri or root.path}{LONGER_SUFFIX}{root.query}"])
 
 
 def _format_option(setting: str) -> str:

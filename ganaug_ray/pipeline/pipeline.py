@@ -11,7 +11,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, VerdictRecord
-from ganaug_ray.core.run_clock import RunClock
+from ganaug_ray.core.run_clock import PartClock, RunClock
 from ganaug_ray.core.wording import exceeds_budget, format_time
 from ganaug_ray.pipeline import (
     comparison_plan,
@@ -131,6 +131,8 @@ class Pipeline:
 
     def _start_clock(self) -> None:
         """Say how long what is left of the run takes, and have the terminal count it down."""
+        if isinstance(self.terminal.clock, PartClock):
+            return  # the time of the whole run was told
         self.terminal.clock = RunClock()
         dataset = DatasetRecord.find(self.run.dataset)
         if not count_work(self.job, self.run).trainings:
@@ -203,8 +205,15 @@ class Pipeline:
         Raises:
             UserError: the job has no sizes.
         """
-        for job, run in size_experiments.open_experiments(self.context):
+        clock = self.terminal.clock
+        clock.begin("sizes")
+        experiments = 1 + len(self.job.compare.sizes)
+        for number, (job, run) in enumerate(size_experiments.open_experiments(self.context)):
+            if clock.knows_time:
+                self.terminal.clock = PartClock(clock, number / experiments)
             replace(self, job=job, run=run, facts=None).reach_verdict()
+        self.terminal.clock = clock
+        clock.end()
         size_experiments.write_learning_curve(self.context)
 
     def compare_models(self) -> None:

@@ -140,7 +140,7 @@ def _advise_shorter_trainings(job: Job, facts: JobFacts) -> str:
             rows = facts.images.count("train")
             gan_steps = job.gan.count_steps(rows)
             if needed_steps is not None and gan_steps * tenths // 10 < needed_steps <= gan_steps:
-                return f"; allow that time: in our measurements no GAN worked with fewer than {needed_steps:,} steps"
+                return f"; allow that time: the GANs that we measured needed {needed_steps:,} steps or more"
             trainings = {"classifier": job.classifier} | ({"gan": job.gan} if job.needs_gan else {})
             settings = [
                 f"--set {name}.steps={max(1, training.count_steps(rows) * tenths // 10)}"

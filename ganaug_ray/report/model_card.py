@@ -112,6 +112,7 @@ def _write_text(facts: CardFacts) -> str:
         "",
         f"{verdict.details} {verdict.covers}".strip(),
         "",
+        *(line for judged in verdict.generators for line in (judged.sentence, "")),
         f"This model was trained on {verdict.name_arm(champion.arm)}: {champion.reason}.",
         "",
         "## Use",

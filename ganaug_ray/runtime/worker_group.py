@@ -10,7 +10,7 @@ from typing import Any
 import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # private: else its words were matched
 from ray.util import get_current_placement_group
 from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_placement_group
@@ -21,6 +21,7 @@ from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count, get_last_line
 from ganaug_ray.errors import StageFailed
+from ganaug_ray.runtime.elastic_policy import BoundedTorchTrainer
 from ganaug_ray.runtime.training_process import MAX_RESTARTS, DrainWatch, catch_divergence, raise_divergence
 
 logger = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ def _run_trainer(
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # Ray's print tells the log what it was told already
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # each rank has a DrainWatch: one process fewer
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", str(STATUS_CHECK_INTERVAL_S))
-    trainer = TorchTrainer(
+    trainer = BoundedTorchTrainer(
         _run_rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task, "state": str(state_folder)},
         torch_config=TorchConfig(timeout_s=SILENCE_TIMEOUT_S),

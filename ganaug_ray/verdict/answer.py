@@ -71,7 +71,7 @@ def describe_answer(
 def _describe_result(comparison: Comparison, before: float, after: float, addition: str) -> str:
     metric = get_metric(comparison.metric)
     first, last = metric.format_with_unit(before), metric.format_with_unit(after)
-    levels = f"from {first} to {last}"
+    levels = f"a little, to about {last}" if first == last else f"from {first} to {last}"
     went = f"stayed at about {last}" if first == last else f"went {levels}"
     change = metric.format_change(comparison.mean)
     if comparison.ci95 is None:

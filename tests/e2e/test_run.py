@@ -23,7 +23,7 @@ def test_interrupted_training_ends_without_traceback(interrupted: tuple[Path, In
     assert left.ended
     text = plain(left.drawn)
     assert re.search(r"train-gan +interrupted", text)
-    assert re.search(r"^interrupted; ", text, re.MULTILINE)
+    assert re.search(r"[\n\r]interrupted; ", text)
     assert "Traceback" not in text
 
 
@@ -64,7 +64,7 @@ def test_library_messages_go_to_log_file(finished: tuple[Path, str]) -> None:
     out, drawn = finished
     log = (out / "log.txt").read_text()
     assert "Started a local Ray instance" in log
-    assert "Ray" not in plain(drawn).replace("starting Ray", "")
+    assert "Ray" not in plain(drawn).replace("starting Ray", "").replace("leaving Ray", "")
     assert "Warning" not in drawn
 
 

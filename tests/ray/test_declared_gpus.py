@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import ray
 from ray import serve
+from ray.train.torch import TorchConfig
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from ganaug_ray.augment.arms import locate_teacher
@@ -25,6 +26,7 @@ from ganaug_ray.classify.image_files import list_parts
 from ganaug_ray.classify.launch import train_classifiers
 from ganaug_ray.classify.train_worker import ClassifierTraining
 from ganaug_ray.config import GanConfig, Job
+from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
@@ -137,7 +139,7 @@ def test_five_groups_of_two_keep_all_gpus(notes: Path) -> None:
 
 
 def test_workers_without_room_give_up(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two workers that find one GPU free are not waited for without an end, and a sentence says what is missing."""
+    """Workers that find too few GPUs are not waited for without an end, and a sentence says what is missing."""
     monkeypatch.setattr(worker_group, "MAX_START_TRIES", 1)
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1")
     with (
@@ -145,6 +147,29 @@ def test_workers_without_room_give_up(notes: Path, tmp_path: Path, monkeypatch: 
         pytest.raises(StageFailed, match=r"no room for 2 workers with a GPU each.*8 GPUs in the cluster, 1 free"),
     ):
         worker_group.run_on_ranks(print, None, 2, Folder.from_uri(tmp_path), use_gpu=True)
+    least = GPUS + 1  # of workers that come and go, as if nodes had been lost since the preflight
+    with pytest.raises(StageFailed, match=rf"no room for {least} workers with a GPU each.*{GPUS} GPUs in the cluster"):
+        worker_group.run_on_ranks(print, None, (least, least + 1), Folder.from_uri(tmp_path), use_gpu=True)
+
+
+@pytest.mark.parametrize("workers", [2, (1, 2)])
+def test_ranks_have_a_gpu_each(
+    notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int | tuple[int, int]
+) -> None:
+    """A group of ranks on two free GPUs of eight runs to its end, each rank on a GPU of its own."""
+    monkeypatch.setattr(worker_group, "TorchConfig", functools.partial(TorchConfig, backend="gloo"))  # NCCL needs a GPU
+    with hold_gpus(GPUS - 2):
+        worker_group.run_on_ranks(write_gpus, str(tmp_path), workers, Folder.from_uri(tmp_path), use_gpu=True)
+        assert wait_for_free_gpus(2)
+    reserved = [path.read_text().split() for path in sorted(tmp_path.glob("rank-*"))]
+    assert [len(gpus) for gpus in reserved] == [1, 1]
+    assert reserved[0] != reserved[1]
+
+
+def write_gpus(folder: str, place: Place) -> None:
+    """Write down what this rank has reserved."""
+    ids = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    Path(folder, f"rank-{place.rank}").write_text(" ".join(ids))
 
 
 def test_small_trainings_share_gpus(notes: Path, tiny_job: Job, digits: Folder, tmp_path: Path) -> None:
@@ -164,7 +189,7 @@ def test_small_trainings_share_gpus(notes: Path, tiny_job: Job, digits: Folder, 
     assert len(reserved[0]) == 1
 
 
-@pytest.mark.parametrize("gpus", [1, 2])
+@pytest.mark.parametrize("gpus", [1, 2, GPUS])
 def test_light_stages_use_what_they_reserve(notes: Path, experiment: Run, tmp_path: Path, gpus: int) -> None:
     """Generation, prediction and labelling run on all GPUs, evaluations and promotions on one, each on its own."""
     collect_reserved(notes)

@@ -25,7 +25,12 @@ USED = {
     "ray._private.ray_constants.get_runtime_env_default_excludes": [],
     "ray._private.runtime_env.packaging": None,
     "ray.serve._private.replica": None,
+    "ray.train.v2._internal.constants.DEFAULT_WORKER_GROUP_START_TIMEOUT_S": None,
+    "ray.train.v2._internal.constants.WORKER_GROUP_START_TIMEOUT_S_ENV_VAR": None,
     "ray.train.v2._internal.exceptions.WorkerGroupStartupTimeoutError": None,
+    "ray.train.v2._internal.execution.scaling_policy.ElasticScalingPolicy": None,
+    "ray.train.v2._internal.execution.scaling_policy.NoopDecision": None,
+    "ray.train.v2._internal.execution.scaling_policy.ScalingDecision": None,
 }
 ATTRIBUTES = {
     "ray._private.ray_constants": {"ENABLE_RAY_CLUSTER": None, "PROCESS_TYPE_MONITOR": None},
@@ -88,3 +93,6 @@ def test_train_still_has_its_hidden_options() -> None:
     assert FailureConfig(controller_failure_limit=3).controller_failure_limit == 3  # type: ignore[call-arg, attr-defined]
     assert issubclass(WorkerGroupStartupTimeoutError, Exception)
     assert "_register_sigint_handler" in dir(DataParallelTrainer)
+    fit = inspect.getsource(DataParallelTrainer.fit)
+    assert "self._initialize_and_run_controller(" in fit
+    assert "scaling_policy=" in fit

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ganaug_ray.core import console, run_clock
 from ganaug_ray.core.console import Terminal
-from ganaug_ray.core.run_clock import RunClock
+from ganaug_ray.core.run_clock import PartClock, RunClock
 from tests.conftest import PATIENCE, environment
 
 STAGE_SCRIPT = """
@@ -188,6 +188,24 @@ def test_earlier_share_of_a_stage_is_not_expected(clock: Time) -> None:
     assert run.estimate_left(0.5) == 100
     clock.now += 50
     assert run.estimate_left(0.75) == pytest.approx(50)
+
+
+def test_run_within_a_stage_leaves_the_time_of_the_whole(clock: Time) -> None:
+    """Where a stage consists of runs, their own stages do not end the time that is left of the run around them."""
+    whole = RunClock({"sizes": 100.0, "report": 10.0})
+    whole.begin("sizes")
+    first = PartClock(whole, 0.0)
+    first.begin("train")
+    assert first.estimate_left(0.9) == 110
+    clock.now += 50
+    first.end()
+    second = PartClock(whole, 0.5)
+    assert second.knows_time
+    assert second.estimate_left(0.0) == pytest.approx(60)
+    clock.now += 50
+    whole.end()
+    assert whole.estimate_left(0.0) == pytest.approx(10)
+    assert not PartClock(RunClock(), 0.0).knows_time
 
 
 def test_start_of_a_stage_is_no_slow_pace(clock: Time) -> None:

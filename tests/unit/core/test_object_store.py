@@ -78,15 +78,17 @@ def contents(root: Folder) -> dict[str, bytes]:
 
 def timeless(files: dict[str, bytes]) -> dict[str, bytes]:
     """What files say, but for where they lie, when and in what time they were made, and the hash over all that."""
+    space = r"(?: |\xc2\xa0)"
+    duration = rf"(?:&lt;{space})?[\d.]+{space}(?:s|min|h|seconds?|minutes?|hours?|(?:core|GPU)-hours)\b"
     changing = {
-        ".json": rb'"(?:train_seconds|seconds|at)": [^,\n]+|"model": "[^"]*/[^"]*"|"(?:advice|made)": "[^"]*"',
-        ".html": rb"[\d.]+(?: |\xc2\xa0)(?:s|min|h|seconds?|minutes?|hours?)\b|width: [\d.]+%|\d\d? [A-Z][a-z]+ 20\d\d",
+        ".json": r'"(?:(?:train_)?seconds|at|cores|gpus)": [^,\n]+|"model": "[^"]*/[^"]*"|"(?:advice|made)": "[^"]*"',
+        ".html": rf"{duration}|--out</span> <span>[^<]+|width: [\d.]+%|\d\d? [A-Z][a-z]+ 20\d\d",
     }
     own = json.loads(files["report.json"])["hash"].encode()
     found = {}
     for name, content in files.items():
         pattern = changing.get(Path(name).suffix)
-        found[name] = re.sub(pattern, b"", content).replace(own, b"") if pattern else content
+        found[name] = re.sub(pattern.encode(), b"", content).replace(own, b"") if pattern else content
     return found
 
 

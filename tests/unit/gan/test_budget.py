@@ -14,7 +14,7 @@ def test_short_training_warns_with_sufficient_epochs() -> None:
     assert found.summary == "625 generator steps, 40,000 images seen (40 epochs)"
     assert found.warning is not None
     assert found.warning.startswith(
-        f"too short for good samples: in our measurements none were good with fewer than {NEEDED:,} images seen"
+        f"too short for good samples: the data sets that we measured needed {NEEDED:,} images seen, or more"
     )
     enough = -(-NEEDED // 1000)
     assert f"gan.epochs={enough} or more" in found.warning

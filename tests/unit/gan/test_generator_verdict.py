@@ -55,7 +55,7 @@ def test_grey_noise_is_red(judge: Any) -> None:
     assert verdict.undrawn == ["cat"]
     assert verdict.sentence == (
         "The generator is not usable yet: it drew no cat, and its images cover 5 % of the real ones (held-out real "
-        "images: 96 %). It had 150 steps; in our measurements none worked with fewer than 4,000."
+        "images: 96 %). It had 150 steps; the data sets that we measured needed 4,000 or more."
     )
 
 

@@ -242,7 +242,7 @@ def test_more_repeats_show_smaller_gains() -> None:
         (
             ["compare.budget_minutes=5", "gan.steps=1100"],
             (1, 3),
-            ["even the smallest", "; allow that time: in our measurements no GAN worked with fewer than 1,000"],
+            ["even the smallest", "; allow that time: the GANs that we measured needed 1,000"],
         ),
         (
             ["compare.budget_minutes=5", "compare.visible_gain=0.01"],

@@ -68,7 +68,7 @@ def test_arm_of_red_generator_is_not_trained(run: Run, job: Job, capsys: pytest.
     said = capsys.readouterr().out
     (line,) = re.findall(r"generator +red +(.*)", said)
     assert line.startswith("The generator is not usable yet: ")
-    assert "It had 6 steps; in our measurements none worked with fewer than 4,000." in line
+    assert "It had 6 steps; the data sets that we measured needed 4,000 or more." in line
     assert "no classifier is trained with its images; --set gan.steps=4000 trains the GAN longer" in said
     assert "next       note   `ganaug run job.yaml --set 'arms={}' --set gan.steps=4000` trains the GAN longer" in said
     assert "nothing is drawn by a generator that is not usable" in said
@@ -206,9 +206,10 @@ def test_repeats_of_a_red_generator_are_not_advised(
     experiment: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An unclear answer about images that were used anyway is decided by a longer GAN, not by more trainings."""
-    context = Pipeline(tiny_job, experiment, Terminal()).context
+    context = Pipeline(tiny_job, experiment, Terminal(), arguments=f"a.yaml --out {experiment.root} --cpu").context
     monkeypatch.setattr(evaluation_stages.sequential_plan, "advise_until_clear", lambda *given: "until clear")
-    assert (evaluation_stages.advise_next(context) or "").startswith("--set gan.steps=4000, in another --out: ")
+    command = f"`ganaug run a.yaml --cpu --out {experiment.root}-longer --set gan.steps=4000` trains the GAN longer"
+    assert (evaluation_stages.advise_next(context) or "").startswith(command)
     monkeypatch.setattr(generator_check, "judge_generators", lambda *given: [])
     assert evaluation_stages.advise_next(context) == "until clear"
     monkeypatch.setattr(evaluation_stages.sequential_plan, "advise_until_clear", lambda *given: None)

@@ -43,7 +43,9 @@ def test_libraries_load_published_folder(experiment: Run, published: Path) -> No
     assert card.data.pipeline_tag == "image-classification"
     by_metric = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert by_metric["accuracy"] == round(figures["accuracy"], 4)
-    for words in (verdict["sentence"], "## Intended use", "## Lineage", "## Figures"):
+    generators = [judged["sentence"] for judged in verdict["generators"]]
+    assert generators
+    for words in (verdict["sentence"], *generators, "## Intended use", "## Lineage", "## Figures"):
         assert words in card.text
     assert load_file(published / "model.safetensors")
     model = ganaug_ray.load(published)

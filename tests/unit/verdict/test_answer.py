@@ -92,6 +92,8 @@ def test_answer_of_one_gan_says_so(verdict: Verdict) -> None:
         ("no worthwhile gain", 0.003, 0.941, "accuracy rose only from 93.8 % to 94.1 % (+0.3,"),
         ("no worthwhile gain", 0.0, 0.938, "accuracy stayed at about 93.8 % (+0.0,"),
         ("unclear", 0.0004, 0.938, "accuracy stayed at about 93.8 % (+0.0,"),
+        ("helped", 0.0004, 0.938, "they raised accuracy a little, to about 93.8 % (+0.0,"),
+        ("hurt", -0.0004, 0.938, "they lowered accuracy a little, to about 93.8 % (+0.0,"),
         ("unclear", 0.012, 0.95, "accuracy went from 93.8 % to 95.0 % (+1.2,"),
     ],
 )
