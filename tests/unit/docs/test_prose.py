@@ -17,6 +17,8 @@ MAX_README_WORDS = 900
 MAX_PAGE_WORDS = 1500
 MAX_MEAN_SENTENCE = 16  # words
 MAX_SENTENCE = 40  # words, of any page
+MIN_REPEAT_WORDS = 9  # different ones; shorter sentences may be alike
+REPEAT_SHARE = 0.75  # of the different words of two sentences that both have
 # Turns that are no English, then words that tell nothing. Plain words take their place.
 NO_ENGLISH = [
     r"\bso many (?!as\b)", r"\bof which (?!the\b|one\b)", r"\bis told of\b", r"\bthe \w+er the more\b",
@@ -63,13 +65,21 @@ def test_no_banned_turns(page: Path) -> None:
 
 
 def test_no_sentence_is_said_twice() -> None:
-    """No two pages have a long sentence in common."""
-    seen: dict[str, str] = {}
-    for page in [README, *PAGES]:
-        for sentence in list_sentences(read_prose(page)):
-            if count_words(sentence) >= 10:
-                assert sentence not in seen, f"{page.name} and {seen[sentence]}: {sentence}"
-                seen[sentence] = page.name
+    """No two pages have sentences with nearly the same words."""
+    sentences = [
+        (page.name, sentence, frozenset(re.findall(r"\w+", sentence.lower())))
+        for page in [README, *PAGES]
+        for sentence in list_sentences(read_prose(page))
+    ]
+    long = sorted((entry for entry in sentences if len(entry[2]) >= MIN_REPEAT_WORDS), key=lambda entry: len(entry[2]))
+    repeats = []
+    for number, (page, sentence, words) in enumerate(long):
+        for other_page, other, other_words in long[number + 1 :]:
+            if len(words) < REPEAT_SHARE * len(other_words):
+                break  # those that follow are longer still
+            if page != other_page and len(words & other_words) >= REPEAT_SHARE * len(words | other_words):
+                repeats.append((page, sentence, other_page, other))
+    assert repeats == []
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
