@@ -9,10 +9,12 @@ from statistics import mean
 import pytest
 
 from tests.conftest import ROOT
-from tests.helpers.prose import count_words, list_sentences, read_prose
+from tests.helpers.prose import count_words, list_sentences, list_strings, read_prose, read_template
 
 README = ROOT / "README.md"
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("[!_]*/**/*.md")])
+FILES_OF_THE_PROJECT = [ROOT / f"{name}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")]
+TEMPLATES = sorted((ROOT / "ganaug_ray").glob("*/**/page/*.html"))
 MAX_README_WORDS = 900
 MAX_PAGE_WORDS = 1500
 MAX_MEAN_SENTENCE = 16  # words
@@ -32,6 +34,10 @@ BANNED = [
 ]  # fmt: skip
 
 
+def find_banned_turns(text: str) -> list[str]:
+    return [match[0] for pattern in BANNED for match in re.finditer(pattern, text, re.IGNORECASE)]
+
+
 def test_readme_is_one_short_page() -> None:
     """The README has at most 900 words, in sentences of at most 16 words on average."""
     prose = read_prose(README)
@@ -41,10 +47,9 @@ def test_readme_is_one_short_page() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_pages_are_short_and_plain(page: Path) -> None:
-    """Each page has at most 1,500 words, and sentences that are read once."""
-    prose = read_prose(page)
-    assert count_words(prose) <= MAX_PAGE_WORDS
-    sentences = list_sentences(prose)
+    """Each page has at most 1,500 words with its code, and sentences that are read once."""
+    assert count_words(page.read_text()) <= MAX_PAGE_WORDS
+    sentences = list_sentences(read_prose(page))
     assert mean(map(count_words, sentences)) <= MAX_MEAN_SENTENCE
     assert [sentence for sentence in sentences if count_words(sentence) > MAX_SENTENCE] == []
 
@@ -56,12 +61,25 @@ def test_no_banned_turns_in_settings_and_options() -> None:
     assert [match[0] for text in texts for match in re.finditer("|".join(NO_ENGLISH), text, re.IGNORECASE)] == []
 
 
-@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [README, *FILES_OF_THE_PROJECT, *PAGES], ids=lambda page: page.stem)
 def test_no_banned_turns(page: Path) -> None:
     """No page has a turn of the list above."""
-    prose = read_prose(page)
-    found = [match[0] for pattern in BANNED for match in re.finditer(pattern, prose, re.IGNORECASE)]
-    assert found == []
+    assert find_banned_turns(read_prose(page)) == []
+
+
+@pytest.mark.parametrize("page", TEMPLATES, ids=lambda page: page.name)
+def test_no_banned_turns_on_pages(page: Path) -> None:
+    """Nor has a page that a run or the server makes."""
+    assert find_banned_turns(read_template(page.read_text())) == []
+
+
+def test_no_banned_turns_in_messages() -> None:
+    """Nor has a sentence that the code puts together: of errors, remarks and verdicts."""
+    turns = {}
+    for path in (ROOT / "ganaug_ray").rglob("*.py"):
+        if found := find_banned_turns("\n".join(list_strings(path.read_text()))):
+            turns[path.name] = found
+    assert turns == {}
 
 
 def test_no_sentence_is_said_twice() -> None:
