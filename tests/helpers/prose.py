@@ -88,7 +88,9 @@ def list_strings(code: str) -> list[str]:
         if id(node) in skipped:
             continue
         if isinstance(node, ast.JoinedStr):
-            strings.append("".join(part.value if isinstance(part, ast.Constant) else "value" for part in node.values))
+            strings.append(
+                "".join(str(part.value) if isinstance(part, ast.Constant) else "value" for part in node.values)
+            )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             strings.append(node.value)
     return strings

@@ -276,7 +276,7 @@ def test_manifest_rejects_missing_files(tmp_path: Path) -> None:
     remark, *rows = read(tmp_path / "list.csv")
     assert [getattr(row.content, "reason", "fine") for row in rows] == ["fine", "cannot be read", "address"]
     assert remark.content.detail.startswith(
-        "list.csv: 1 of 3 rows names an address, such as https://example.com/3.png in line 4, and none is fetched"
+        "list.csv: 1 of 3 rows names an address, such as https://example.com/3.png in line 4, which is not downloaded"
     )
 
 
