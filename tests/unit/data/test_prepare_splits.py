@@ -129,7 +129,7 @@ def test_folders_of_splits_beside_another_are_said(tmp_path: Path) -> None:
         write_part(source, range(16 * place, 16 * place + 16))
     pairs, remarks = find_splits(*sources)
     assert {came_in for came_in, _ in pairs} == {None}
-    assert "labels.csv lies in a folder for train, and " in remarks
+    assert "labels.csv lies in a folder for train, but " in remarks
     (tmp_path / "train" / "b").mkdir()
     moved = (tmp_path / "more").rename(tmp_path / "train" / "b" / "more") / "labels.csv"
     assert find_splits(*sources[:2], moved) == find_splits(sources[0], moved, sources[1])
