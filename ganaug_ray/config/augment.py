@@ -157,7 +157,7 @@ class AugmentConfig(MixConfig):
     """Least probability that the teacher gives a class for an unlabelled image to get its label."""
     images: NamedImages = Field(default_factory=dict, exclude_if=is_falsy)
     """Synthetic images of any origin: a source as for data.source, a section with a source, or several of these, each
-    under a name. Each source becomes an arm of its own, and no GAN is trained for it."""
+    under a name. Each source becomes an arm of its own, and no GAN is trained for that arm."""
     generator: SharedGenerator | None = Field(default=None, exclude_if=is_falsy)
     """A pack that `ganaug share` wrote at another site, or a section with such a source. It becomes an arm of its
     own."""

@@ -217,7 +217,7 @@ def explain_wrapping(content: bytes) -> str | None:
     if content[:5].lower() == b"data:":
         return "a data: URI; decode what follows its comma, and write the bytes"
     if content[:4] == b"PAR1":
-        return "a Parquet file; name it .parquet"
+        return "a Parquet file; rename it with the suffix .parquet"
     return "gzip data; unpack it" if content[:2] == b"\x1f\x8b" else None
 
 

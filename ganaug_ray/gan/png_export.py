@@ -36,7 +36,7 @@ def parse_counts(counts: list[str], classes: list[str]) -> dict[str, int]:
     """
     known = f"this generator draws {', '.join(classes)}"
     if not counts:
-        raise UserError(f"--count: say how many images of which class, such as --count {classes[0]}=100; {known}")
+        raise UserError(f"--count: give the number of images for each class, such as --count {classes[0]}=100; {known}")
     parsed_counts: dict[str, int] = {}
     for text in counts:
         name, equals, number = text.rpartition("=")  # the last one: a class may have one in its name

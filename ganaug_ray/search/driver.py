@@ -108,7 +108,7 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: BestJobFile | None
     if not complete or experiment_dir.read_marker(plan.folder, "search.json") is None:
         _run_trials(pipeline, plan, ledger, max_trials)
     record = experiment_dir.read_marker(plan.folder, "search.json")
-    assert record is not None, "it was just written"
+    assert record is not None, "a search writes its record before it ends"
     status = "kept" if complete else "done"
     pipeline.terminal.print_stage_line("search", status, record["sentence"], record["seconds"])
     pipeline.terminal.print_stage_line("search", "note", f"{plan.folder}/search.html has all trials")

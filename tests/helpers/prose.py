@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ _CODE = re.compile(r"`[^`\n]+`")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*]|\d+\.)\s+")
 _END = re.compile(r"[.!?](?=\s|$)|\n{2,}")
+_TEMPLATE_CODE = re.compile(r"<(script|style)\b.*?</\1>|{#.*?#}|{%.*?%}|<!--.*?-->", re.DOTALL)
+_TEMPLATE_VALUE = re.compile(r"{{.*?}}", re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
 _MARK = re.compile(r"<!-- (not run|recipe): (.+) -->\s*$")
 
 
@@ -58,6 +62,38 @@ def read_prose(page: Path) -> str:
     """Return a page without code blocks, comments and addresses; tables, lists and headings stay."""
     text = _COMMENT.sub("", _FENCE.sub("", page.read_text()))
     return _LINK.sub(r"\1", text)
+
+
+def read_template(text: str) -> str:
+    """Return the words of a page's template: a value is one word; tags, styles and scripts are left out.
+
+    >>> " ".join(read_template("<p>{% if arms %}{{ arms[0] }} <b>helped</b>{% endif %}.</p>").split())
+    'value helped .'
+    """
+    return _TAG.sub(" ", _TEMPLATE_VALUE.sub("value", _TEMPLATE_CODE.sub(" ", text)))
+
+
+def list_strings(code: str) -> list[str]:
+    """List the strings of Python code, without docstrings. In f-strings a value is one word.
+
+    >>> list_strings('def f(n):\\n    "Docstring."\\n    raise ValueError(f"{n} is too large" + "!")')
+    ['value is too large', '!']
+    """
+    tree = ast.parse(code)
+    nodes = list(ast.walk(tree))
+    skipped = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    skipped |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    strings = []
+    for node in nodes:
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            strings.append(
+                "".join(str(part.value) if isinstance(part, ast.Constant) else "value" for part in node.values)
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            strings.append(node.value)
+    return strings
 
 
 def count_words(text: str) -> int:

@@ -12,7 +12,7 @@ from ganaug_ray.data.sources.remedies import find_archive_remedy, find_content_r
 from ganaug_ray.errors import UserError
 
 MAX_REASONS = 6  # named
-FOLDERLESS = re.compile("^lies in no folder, where")  # as folder_labels says it
+FOLDERLESS = re.compile("^lies in no class folder")  # as folder_labels says it
 CAUSES = re.compile(  # as the readers of sources say them
     "are taken for classes; if the outer folders|is taken for a class, as a folder|but is not read; to use its labels"
     "|there with another suffix|seem to begin with their classes|is not read in an archive"

@@ -29,12 +29,12 @@ def explain_damage(folder: Folder, name: str) -> str | None:
     if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
         return f"it is HTML or XML, such as a page that asks to log in; {COPY_AGAIN}"
     if start.startswith(b"PAR1"):
-        return "it is a Parquet file; name it .parquet"
+        return "it is a Parquet file; rename it with the suffix .parquet"
     is_called_zip = name.lower().endswith(".zip")
     if ZIP.match(start):
         return _explain_zip(start, is_called_zip)
     if is_called_zip and (start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar"):
-        return "it is a tar archive, or gzip data; name it .tar or .tar.gz"
+        return "it is a tar archive or gzip data; rename it with the suffix .tar or .tar.gz"
     for kind, signature in OTHER_KINDS.items():
         if re.match(signature, start):
             return f"it {kind}; {REPACK}"
@@ -43,7 +43,7 @@ def explain_damage(folder: Folder, name: str) -> str | None:
 
 def _explain_zip(start: bytes, is_called_zip: bool) -> str:
     if not is_called_zip:
-        return "it is a zip archive; name it .zip"
+        return "it is a zip archive; rename it with the suffix .zip"
     if start[:4] == b"PK\5\6":
-        return "it holds no files"
-    return f"it is cut off before the list of its files, which is at its end; {COPY_AGAIN}"
+        return "it is an archive without files; pack it again"
+    return f"its end is missing, and with it the list of its files; {COPY_AGAIN}"

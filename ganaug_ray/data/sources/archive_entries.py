@@ -21,7 +21,10 @@ READ_AHEAD_BYTES = 1024**2  # bytes: on an object store each read is a request
 def refuse_many_entries(source: str, entries: int) -> None:
     """Raise UserError if an archive has more entries than are read."""
     if entries > MAX_ENTRIES:
-        raise UserError(f"data.source {source}: has {entries} entries or more; at most {MAX_ENTRIES} are read")
+        raise UserError(
+            f"data.source {source}: has {entries:,} entries or more, and at most {MAX_ENTRIES:,} are read; "
+            "divide it into several archives, and name them in a list"
+        )
 
 
 def check_path(path: str) -> UnreadableError | None:
@@ -37,8 +40,8 @@ def describe_repeated_names(names: Sequence[str]) -> list[str]:
     if not repeated:
         return []
     return [
-        f"{zip_names.count_names(repeated)} more than once in the archive, and all files of that name are read; if "
-        "only the last is meant, unpack the archive and give the folder"
+        f"{zip_names.count_names(repeated)} in the archive more than once, and every file of that name is read; if "
+        "only the last one should count, unpack the archive and give the folder"
     ]
 
 

@@ -56,6 +56,6 @@ def _drop_labels(source: ListedSource) -> Iterator[SourcePart]:
 
 
 def _read_without_labels(folder: str, read: PartReader) -> Iterator[RawImage]:
-    words = f"lies in {folder}: no other source has such a folder, and this one has no other, so it is not a class"
+    words = f"lies in {folder}: this source has no other folder, and no other source has one of that name"
     for raw in read():
         yield raw if raw.label is None else replace(raw, label=None, objection=(NO_CLASS, words))

@@ -47,7 +47,7 @@ def share_class_names(source: str, tables: Mapping[str, TableRows]) -> tuple[dic
                 names_by_file[file] = {**names_by_file[file], column: names}
             remarks.append(
                 f"{source.rstrip('/').rpartition('/')[2]}: column {column} of {format_count(len(files), 'file')}, such "
-                f"as {files[0]}, has numbers without names, which are taken for those that other files name"
+                f"as {files[0]}, has numbers without names; these are taken from the other files"
             )
     return names_by_file, remarks
 

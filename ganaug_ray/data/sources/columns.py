@@ -59,7 +59,7 @@ class Columns:
         other_image: a column that fits images about as well as that of images, where the choice is not the user's.
         is_one_hot_guess: whether columns of no usual name are taken for classes.
         has_named_classes: whether a schema names the classes, so that none of their names stands for a missing value.
-        is_split_guess: whether a column of no usual name is taken for that of splits.
+        is_split_guess: whether a column of no usual name is read as the split of each row.
         unread_flags: columns such as is_train and is_test, of which there are several, so that none is read.
     """
 
@@ -91,28 +91,32 @@ class Columns:
         if self.other_image is None:
             return []
         return [
-            f"{table}: images are those of column {self.image}, though {self.other_image} fits images too; "
-            f"data.columns: {{image: {self.other_image}}} takes these"
+            f"{table}: images are taken from column {self.image}, but column {self.other_image} names images "
+            f"too; to use that, set data.columns: {{image: {self.other_image}}}"
         ]
 
     def _describe_labels(self, table: str) -> list[str]:
         if self.is_one_hot_guess:
             named = ", ".join(self.labels[:MAX_NAMED])
             more = f" and {len(self.labels) - MAX_NAMED} more" if len(self.labels) > MAX_NAMED else ""
-            return [f"{table}: columns {named}{more} are taken for classes, with a one for each of their images"]
+            return [f"{table}: columns {named}{more} are taken for classes: an image has a 1 in that of its class"]
         if self.other_labels:
             other = self.other_labels[0]
             return [
-                f"{table}: labels are those of column {self.labels[0]}; data.columns: {{label: {other}}} takes others"
+                f"{table}: labels are taken from column {self.labels[0]}; for those of column {other}, set "
+                f"data.columns: {{label: {other}}}"
             ]
         return []
 
     def _describe_splits(self, table: str) -> list[str]:
         if self.is_split_guess:
-            return [f"{table}: column {self.split} is taken for that of splits"]
+            return [f"{table}: column {self.split} is read as the split of each row"]
         if self.unread_flags:
             named = " and ".join(self.unread_flags)
-            return [f"{table}: columns {named} are not read; write the split of each row into one column split"]
+            return [
+                f"{table}: columns {named} seem to mark splits, but are not read; "
+                "write the split of each row into one column, called split"
+            ]
         return []
 
     def read_split(self, cell: Any) -> str:
@@ -244,7 +248,7 @@ def _describe_columns(names: Sequence[str]) -> str:
         return "found no columns"
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     image = next(filter(is_image_name, names), None)
-    cause = f"; {image:.100} seems to be an image: each has a row of its own, below one of names" if image else ""
+    cause = f"; {image:.100} seems to be an image; give each image a row, below the columns' names" if image else ""
     return f"found the columns {', '.join(f'{name:.60}' for name in names[:MAX_LISTED])}{more}{cause}"
 
 

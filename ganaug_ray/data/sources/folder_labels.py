@@ -43,7 +43,7 @@ class FolderLabels:
         folder = path.rpartition("/")[0]
         label = self._find_label_as_written(folder)
         if folder in self._bare_tests:
-            words = f"lies in {folder}: no other split has such a folder, and test has no other, so it is not a class"
+            words = f"lies in {folder}: test has no other folder, and no other split has one of that name"
             return Label(None, (NO_CLASS, words + self._remedy), label.split)
         if label.name in self._spellings:
             return Label(self._spellings[label.name], None, label.split)
@@ -69,8 +69,8 @@ class FolderLabels:
             parent, _, name = folder.rpartition("/")
             names_by_class[parent, make_path_class(name)].append(name)
         return [
-            f"folders {' and '.join(map(ascii, names))} are one class, {name}, as their names differ in what is "
-            "not seen; if they are two, rename one of them"
+            f"folders {' and '.join(map(ascii, names))} are one class, {name}, since nobody can see how their names "
+            "differ; if they are two, rename one of them"
             for (_, name), names in names_by_class.items()
             if len(names) > 1 and name is not None
         ]
@@ -159,7 +159,7 @@ class FolderLabels:
 
     def _find_folder_label(self, folder: str) -> Label:
         if not folder:
-            words = f"lies in no folder, where the folder's name would be its class{self._remedy}"
+            words = f"lies in no class folder, so it has no label{self._remedy}"
             return Label(None, (NO_CLASS, words))
         parts = folder.split("/")
         splits = [name_split(part) for part in parts]
@@ -185,7 +185,8 @@ class FolderLabels:
             else f"lies in {folder}, which is not a class"
         )
         if parts[-1].lower() in IMAGE_FOLDERS and self._tree.list_siblings(folder):
-            words += f", as {parts[-1]} says how images are kept; if it is one, rename it, such as to {parts[-1]} class"
+            words += f", since many folders of images are called {parts[-1]}; "
+            words += f"if it is one, rename it, such as to {parts[-1]} class"
         return Label(None, (NO_CLASS, words + self._remedy), split)
 
     def _is_sidecar(self, parent: str, name: str) -> bool:
@@ -236,8 +237,8 @@ class FolderLabels:
 def describe_bare_test(folder: str) -> str:
     """Say that a folder of test images is taken for one without labels."""
     return (
-        f"{folder} is not taken for a class, since no other split has a folder of that name and test has no other; "
-        "if it is one, give train such a folder too, and set data.split: {given: false}"
+        f"{folder} is not taken for a class, since test has no other folder and no other split has one of that name; "
+        "if it is a class, add such a folder to train, and set data.split: {given: false}"
     )
 
 

@@ -48,8 +48,8 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     siblings = [file.name for file in files if file.name not in shards and not is_sidecar(file.name)]
     if siblings and all(map(saved_dataset.is_arrow, siblings)):
         raise UserError(
-            f"data.source {source}: holds Arrow files, such as {siblings[0]}, but no {saved_dataset.STATE_FILE} that "
-            "names them, as save_to_disk of Hugging Face's datasets writes it; save the data set again with it"
+            f"data.source {source}: holds Arrow files, such as {siblings[0]}, but no {saved_dataset.STATE_FILE}, which "
+            "save_to_disk of Hugging Face's datasets writes beside them; save the data set again with save_to_disk"
         )
     if shards and siblings and label_from is None:  # such as the predictions for these images
         files = [replace(file, problem=UnreadableError(SIDECAR)) if _is_table(file) else file for file in files]

@@ -113,8 +113,8 @@ def _choose_snapshot(source: str, repo: str, folder: str | None) -> _Snapshot:
     total = sum(size for name, size in sizes.items() if Path(name).suffix.lower() in _suffixes(patterns))
     if total > MAX_DOWNLOAD_BYTES:
         raise UserError(
-            f"data.source {source}: has {total / 1000**3:.0f} GB, more than {MAX_DOWNLOAD_BYTES / 1000**3:g}; name one "
-            "folder of it"
+            f"data.source {source}: has {total / 1000**3:.0f} GB, and at most {MAX_DOWNLOAD_BYTES / 1000**3:g} GB are "
+            "downloaded; name one folder of it, as in hf:OWNER/NAME/FOLDER"
         )
     return _Snapshot(revision, _place_patterns(patterns, folder))
 

@@ -25,7 +25,10 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
         raise UserError(f"data.source {source}: {describe_unreadable(error)}") from None
     stems = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]
     if not stems:
-        raise UserError(f"data.source {source}: has no file such as train-images-idx3-ubyte[.gz]")
+        raise UserError(
+            f"data.source {source}: has no file in MNIST's format, such as train-images-idx3-ubyte.gz; "
+            "give the folder that holds such files"
+        )
     for name in stems:
         if _name_label_file(name) not in files:
             raise UserError(f"data.source {source}: has {name}, but not {_name_label_file(name)}; both are needed")
@@ -34,7 +37,7 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
             raise UserError(
                 f"data.source {source}: {name} holds {list(images.shape)} and {_name_label_file(name)} "
-                f"{list(labels.shape)}; expected [N, H, W] and [N]"
+                f"{list(labels.shape)}; expected [N, H, W] and [N], a label for each image"
             )
         splits = frozenset({_find_split(name) or ""})
         for rows in cut_parts(range(len(labels))):
@@ -78,9 +81,9 @@ def _read_array_version(source: str, name: str, mtime_ns: int) -> np.ndarray:
             with gzip.open(io.BytesIO(content)) as stream:
                 content = stream.read(MAX_FILE_BYTES)
         except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"data.source {source}: {name} cannot be unzipped ({error})") from None
+            raise UserError(f"data.source {source}: {name} cannot be unzipped ({error}); download it again") from None
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":
-        raise UserError(f"data.source {source}: {name} is not an idx file of uint8")
+        raise UserError(f"data.source {source}: {name} is not an idx file of bytes (uint8), as MNIST has them")
     dimensions = content[3]
     start = 4 + 4 * dimensions
     shape = tuple(int(side) for side in np.frombuffer(content[4:start], ">u4"))

@@ -294,7 +294,13 @@ def _read_row(columns: Columns, row: Row, path: str, line: int) -> TableRow:
     image = read_path_cell(cell)
     label = columns.read_label(row, where)
     if SURPLUS in row:
-        label = Label(None, (NO_CLASS, f"{where}: more cells than columns; one with a separator in it needs quotes"))
+        label = Label(
+            None,
+            (
+                NO_CLASS,
+                f"{where}: has more cells than columns; put quotes around a cell that holds the separator",
+            ),
+        )
     if not image:
         label = Label(None, (NO_CLASS, f"{where}: names no image"))
     return TableRow(line, image, label)

@@ -209,7 +209,7 @@ def _make_name_labeller(regex: str) -> FindLabel:
         match = pattern.search(name)
         if match and (label := make_path_class(match["label"])):
             return Label(label, None, find_split(path))
-        hint = "; it fits its path, but only names are searched" if pattern.search(path) else ""
+        hint = "; it fits the path, but only the file's name is searched" if pattern.search(path) else ""
         return Label(
             None, (NO_CLASS, f"data.label_from.regex {regex!r} finds no label in {name}{hint}"), find_split(path)
         )

@@ -102,7 +102,7 @@ class ListingTables:
             first, second, *_ = image_columns
             raise UserError(
                 f"data.source {self._source}: {first} and {second} list images in folders such as {self._part}, which "
-                "are called as numbered parts of one set; name the table that has the labels in data.label_from: "
+                "are named like numbered parts of one set; name the table that has the labels in data.label_from: "
                 "{csv: ...}, or move both out of the folder if the folders are the classes"
             )
         if len(image_columns) != 1:
@@ -141,9 +141,9 @@ class ListingTables:
         setting = {"image": image_column, "label": others[0]}
         text = yaml.safe_dump(setting, default_flow_style=True, allow_unicode=True, width=math.inf, sort_keys=False)
         return (
-            f"data.source {self._source}: {name} lists the images in folders such as {self._part}, which are called as "
-            f"numbered parts of one set, and has the columns {named}; name that of the labels, such as with "
-            f"data.columns: {text.strip()}, or move the table out of the folder if the folders are the classes"
+            f"data.source {self._source}: {name} lists the images in folders such as {self._part}, which are named "
+            f"like numbered parts of one set, and has the columns {named}; name the column of the labels, for instance "
+            f"with data.columns: {text.strip()}, or move the table out of the folder if the folders are the classes"
         )
 
     def _describe_use(self, names: Sequence[str]) -> str:
@@ -152,7 +152,7 @@ class ListingTables:
             return f"labels are those of {tables}, since no folder names a class"
         them = "it" if len(names) == 1 else "such tables"
         return (
-            f"labels are those of {tables}, since folders such as {self._part} are called as numbered parts of one "
+            f"labels are those of {tables}, since folders such as {self._part} are named like numbered parts of one "
             f"set; to have the folders' names as labels, move {them} out of the folder"
         )
 

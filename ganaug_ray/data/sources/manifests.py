@@ -119,8 +119,8 @@ def describe_listed_addresses(where: str, images: Sequence[tuple[str, str]], tab
     addresses = [(path, row) for path, row in images if is_address(path)]
     if addresses and len(addresses) == len(images):
         raise UserError(
-            f"{where}: its images are addresses, such as {addresses[0][0]:.100} in {addresses[0][1]}, and none is "
-            f"fetched; {DOWNLOAD}"
+            f"{where}: its images are addresses, such as {addresses[0][0]:.100} in {addresses[0][1]}, which are not "
+            f"downloaded; {DOWNLOAD}"
         )
     return describe_addresses(addresses, len(images), table)
 
@@ -212,8 +212,8 @@ def _describe_other_files(table: str, located: Mapping[str, Sequence[str]]) -> l
     if not differing:
         return []
     return [
-        f"{table}: {format_count(len(differing), 'path is', 'paths are')} not there as written, and taken for files in "
-        f"another folder, case or suffix, such as {differing[0]}; correct the table if other images are meant"
+        f"{table}: {format_count(len(differing), 'path is', 'paths are')} not there as written, so files in another "
+        f"folder, case or suffix are used, such as {differing[0]}; correct the table if other images are meant"
     ]
 
 
@@ -247,7 +247,7 @@ def _read_listed(source: str, rows: Sequence[TableRow]) -> Iterator[RawImage]:
 def read_listed_file(folder: Folder, path: str, row: str) -> bytes | UnreadableError:
     """Return the content of an image that a row of a table names, or why there is none."""
     if is_address(path):
-        return UnreadableError("address", f"{row} names {path:.100}, and no address is fetched")
+        return UnreadableError("address", f"{row} names {path:.100}, and addresses are not downloaded")
     try:
         if folder.local_path is not None:
             if path.startswith("/"):

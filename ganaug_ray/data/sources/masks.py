@@ -117,8 +117,8 @@ def describe_mask_sets(masks: Mapping[str, str]) -> list[str]:
     mask = min(masks)
     files = format_count(len(masks), "file is", "files are")
     return [
-        f"{files} used as images and named like masks of images beside them, such as {mask} beside {masks[mask]}; "
-        "move them out if they are masks"
+        f"{files} named like masks of images beside them, such as {mask} beside {masks[mask]}, but used as images; "
+        "move masks out of the folder"
     ]
 
 

@@ -23,6 +23,6 @@ def describe_name_classes(images: Sequence[str]) -> list[str]:
     name = min(counts)
     image = min(file for path in images if (file := path.rpartition("/")[2]).startswith(name))
     return [
-        f"names of images seem to begin with their classes, such as {name} in {image}; to take these, set "
+        f"names of images seem to begin with their classes, such as {name} in {image}; to use these as labels, set "
         f"{write_label_setting(regex=BEFORE_NUMBER)}"
     ]

@@ -18,7 +18,7 @@ DIGITS = 1_797  # images of scikit-learn's
 def list_sklearn_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield scikit-learn's 1,797 digits, 8 × 8 grey in 17 levels (Alpaydin & Kaynak 1998), as one part."""
     if source != "sklearn:digits":
-        raise UserError(f"data.source {source}: only sklearn:digits is known of scikit-learn's data sets")
+        raise UserError(f"data.source {source}: of scikit-learn's data sets, only sklearn:digits can be read")
     yield SourcePart(_read_digits, images=DIGITS)
 
 

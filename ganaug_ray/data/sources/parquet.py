@@ -235,7 +235,7 @@ def _read_group(
                 if len(matches) > 1 and label.objection:
                     content = UnreadableError(*label.objection)
                 if others and isinstance(content, UnreadableError):
-                    advice = f"column {others[0]} holds bytes, which data.columns: {{image: {others[0]}}} takes"
+                    advice = f"column {others[0]} holds bytes; to read these, set data.columns: {{image: {others[0]}}}"
                     content = UnreadableError(content.reason, f"{content.detail}; {advice}")
                 yield make_image(f"{name}#{number}", label, content)
                 number += 1

@@ -186,7 +186,7 @@ def read_named_label(row: Row, columns: Columns, names: ClassNames, where: str) 
         (column,) = columns.labels
         if names[column] and not _is_empty(row[column]):
             classes = f"{len(names[column] or ())} classes"
-            words = f"{where}: labelled {row[column]}, which is the number of none of the {classes}"
+            words = f"{where}: labelled {row[column]}, which is not the number of any of the {classes}"
             return replace(label, objection=(NO_CLASS, words))
     return label
 

@@ -1,4 +1,4 @@
-"""Tells folders that are called as numbered parts of a set, such as part_1 and batch2, from those of classes."""
+"""Tells folders that are named like numbered parts of a set, such as part_1 and batch2, from those of classes."""
 
 import re
 from collections.abc import Collection
@@ -23,7 +23,7 @@ def find_part_word(name: str) -> str | None:
 
 
 def are_parts(classes: Collection[str]) -> bool:
-    """Whether all classes are called as numbered parts of one set.
+    """Whether all classes are named like numbered parts of one set.
 
     >>> are_parts(["part_1", "part_2"]), are_parts(["part_1", "cat"]), are_parts(["set1", "batch1"]), are_parts([])
     (True, False, False, False)
@@ -33,7 +33,7 @@ def are_parts(classes: Collection[str]) -> bool:
 
 
 def describe_parts(classes: Collection[str]) -> list[str]:
-    """Say that classes are called as numbered parts of a set, if all are.
+    """Say that classes are named like numbered parts of a set, if all are.
 
     >>> describe_parts(["cat", "dog"])
     []
@@ -42,6 +42,6 @@ def describe_parts(classes: Collection[str]) -> list[str]:
         return []
     named = " and ".join(sorted(classes)[:MAX_NAMED])
     return [
-        f"folders such as {named} are taken for classes, though they are called as numbered parts of one set; if they "
+        f"folders such as {named} are taken for classes, though they are named like numbered parts of one set; if they "
         "are such parts, list the labels in a table (data.label_from: {csv: …})"
     ]

@@ -33,9 +33,9 @@ ARCHIVE_REMEDIES = {
 
 
 _CONTENTS = {
-    b"PK\3\4": "a workbook as Excel has them, or an archive, whatever its name; save the table as .csv",
-    b"\xd0\xcf\x11\xe0": "a workbook as old Excel has them, whatever its name; save the table as .csv",
-    b"PAR1": "a Parquet file; name it .parquet",
+    b"PK\3\4": "an Excel workbook or an archive, whatever its name; save the table as .csv",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook, whatever its name; save the table as .csv",
+    b"PAR1": "a Parquet file; rename it with the suffix .parquet",
     b"\x1f\x8b": "gzip data; unpack it",
 }  # of what is called as a table of text: the first bytes
 
@@ -44,7 +44,7 @@ def find_other_content(content: bytes) -> str | None:
     """Say what a file is that has the name of a table of text, and is none, by its first bytes; None of any other.
 
     >>> find_other_content(b"PAR1"), find_other_content(b"image,label")
-    ('a Parquet file; name it .parquet', None)
+    ('a Parquet file; rename it with the suffix .parquet', None)
     """
     return next((words for start, words in _CONTENTS.items() if content.startswith(start)), None)
 

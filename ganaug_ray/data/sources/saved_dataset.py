@@ -47,7 +47,9 @@ def list_saved_files(source: str, folder: Folder, names: Sequence[str]) -> list[
         for entry in content["_data_files"]:
             name = f"{place}{entry['filename']}"
             if name not in present:
-                raise UserError(f"data.source {source}: {name} is missing, named in {state}; save the data set again")
+                raise UserError(
+                    f"data.source {source}: {name} is missing, but {state} names it; save the data set again"
+                )
             files.append(name)
     return files
 
@@ -61,4 +63,6 @@ def _read_state(source: str, folder: Folder, name: str) -> dict:
             raise ValueError("a file name is not text")
         return content
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"data.source {source}: {name} is not as datasets writes it ({error!r:.100})") from None
+        raise UserError(
+            f"data.source {source}: {name} is not a file that datasets wrote ({error!r:.100}); save the data set again"
+        ) from None

@@ -48,8 +48,8 @@ def describe_unused_splits(splits: Mapping[str, str | None]) -> list[str]:
     if unused is None or other is None:
         return []
     return [
-        f"{unused} lies in a folder for {folders[unused]}, and {other} in none for a split, so its images are dealt "
-        f"anew; to keep them in {folders[unused]}, put each source into a folder train or test"
+        f"{unused} lies in a folder for {folders[unused]}, but {other} in none for a split, so the images of both are "
+        f"split anew; to keep images in {folders[unused]}, put each source into a folder train or test"
     ]
 
 

@@ -40,12 +40,12 @@ class SplitFolders:
         self._meanings = {join_path(parent, name): join_path(parent, meaning) for name, meaning in meanings.items()}
         if meanings:
             pairs = ", ".join(f"{name} as {meanings[name]}" for name in children[:MAX_NAMED])
-            self.remarks.append(f"folders are read by the splits in their names, such as {pairs}")
+            self.remarks.append(f"folders are used as splits because of their names, such as {pairs}")
         else:
             named = " and ".join(children[:MAX_NAMED])
             self.remarks.append(
-                f"folders such as {named} have splits in their names and are not taken for these; "
-                "if they are splits, move the class folders into folders train and test"
+                f"folders such as {named} have splits in their names, but are not used as splits; "
+                "if they are, move the class folders into folders called train and test"
             )
 
     def rewrite(self, path: str) -> str:

@@ -53,8 +53,8 @@ def describe_unused_words(files: Sequence[str], splits: Mapping[str, str | None]
         return []
     split = find_split_word(unused[0])
     return [
-        f"the name of {unused[0]} has the word {split}, and that of {other} names no split, so its images are dealt "
-        f"anew; to keep them in {split}, name a split in each: train and test"
+        f"the name of {unused[0]} has the word {split}, but that of {other} names no split, so the images of both "
+        f"are split anew; to keep images in {split}, put train or test into each of the names"
     ]
 
 

@@ -110,7 +110,7 @@ class TableLabels:
         self.remarks += describe_several_splits(several, self._name)
         example = f", such as {rows[0].image}" if rows else ""
         names = format_count(len(rows), "row names", "rows name")
-        cause = ", and no address is fetched: name the files" if addresses else ""
+        cause = ", and addresses are not downloaded: name the files" if addresses else ""
         if len(unmatched) == len(rows):
             cause += _advise_column(unmatched, content)
         self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}{cause}{remedy}")

@@ -52,7 +52,7 @@ def _describe_combinations(names: Iterable[str], table: str) -> Iterator[str]:
     if shared:
         yield (
             f"{table}: labels such as {min(shared)!r} seem to hold several classes, and each such text is taken for a "
-            "class of its own; an image can have one class"
+            "class of its own; an image can have only one class"
         )
 
 
@@ -90,7 +90,7 @@ def describe_moved_images(splits: Mapping[str, tuple[str | None, str | None]], t
     images = format_count(len(moved), "image lies", "images lie")
     return [
         f"{table}: {images} in a folder of another split than the table gives, such as {path} in {folder_split} with "
-        f"{row_split}; the table's splits count, so remove its column to use those of the folders"
+        f"{row_split}; the table's splits are used; to use those of the folders, remove its column"
     ]
 
 
@@ -162,10 +162,11 @@ def describe_addresses(addresses: Sequence[tuple[str, str]], rows: int, table: s
     if not addresses:
         return []
     address, where = addresses[0]
-    verb = "names an address" if len(addresses) == 1 else "name addresses"
+    is_single = len(addresses) == 1
+    verb, download = ("names an address", "is") if is_single else ("name addresses", "are")
     return [
-        f"{table}: {len(addresses)} of {format_count(rows, 'row')} {verb}, such as {address:.100} in {where}, and none "
-        f"is fetched; {DOWNLOAD}"
+        f"{table}: {len(addresses)} of {format_count(rows, 'row')} {verb}, such as {address:.100} in {where}, which "
+        f"{download} not downloaded; {DOWNLOAD}"
     ]
 
 
@@ -175,7 +176,7 @@ def describe_found_addresses(files: Mapping[str, str], table: str) -> list[str]:
         return []
     address, file = min(files.items())
     addresses = format_count(len(files), "address is", "addresses are")
-    return [f"{table}: {addresses} not fetched but taken for files of their names, such as {address:.100} for {file}"]
+    return [f"{table}: {addresses} not downloaded; files of the same name are used, such as {file} for {address:.100}"]
 
 
 def describe_listed_masks(masks: Collection[str], table: str) -> list[str]:

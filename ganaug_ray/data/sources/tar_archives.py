@@ -63,8 +63,8 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
                     foreign_names.append(name)
         if names and not _has_end_mark(listed):
             remarks.append(
-                f"{source} ends without the mark of an archive's end, after {len(names)} files; if it had more, "
-                "copy or pack it again"
+                f"{source} ends after {len(names)} files without the mark of an archive's end; if it had more "
+                "files, copy or pack it again"
             )
     yield from list_hidden_parts(names)
     names = [name for name in names if not is_hidden(name)]
@@ -135,7 +135,7 @@ class _StrictEntry(tarfile.TarInfo):
 
 
 def _make_damage_error(error: HeaderError, offset: int) -> tarfile.ReadError:
-    return tarfile.ReadError(f"at byte {offset} a damaged entry: {error}; pack or copy it again")
+    return tarfile.ReadError(f"the entry at byte {offset} is damaged: {error}; pack or copy it again")
 
 
 def _has_end_mark(archive: tarfile.TarFile) -> bool:
@@ -149,7 +149,9 @@ def _refuse_more_content(archive: tarfile.TarFile) -> None:
     assert archive.fileobj is not None, "it is open"
     while content := archive.fileobj.read(READ_AHEAD_BYTES):  # of what tarfile has read ahead, and then of the file
         if content.strip(b"\0"):
-            raise tarfile.ReadError("more follows its end, as where archives are joined; give each as its own file")
+            raise tarfile.ReadError(
+                "more data follow its end, as if archives were joined; give each as a file of its own"
+            )
 
 
 @contextmanager
@@ -188,7 +190,7 @@ def _read_tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes |
         return problem
     if entry.issym():
         return UnreadableError(
-            "link", "an archive's symbolic links are not followed; tar --dereference packs the files"
+            "link", "a symbolic link, which is not followed in an archive; pack the files with tar --dereference"
         )
     if entry.islnk():
         return UnreadableError(

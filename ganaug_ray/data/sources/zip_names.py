@@ -32,7 +32,7 @@ def read_names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]
     remarks = []
     if garbled:
         remarks.append(
-            f"{count_names(garbled)} in an encoding that cannot be known, so classes may be misnamed; pack the archive "
+            f"{count_names(garbled)} in an unknown encoding, so classes may be misnamed; pack the archive "
             "again with UTF-8 names"
         )
     return names, remarks

@@ -61,8 +61,8 @@ def test_idx_folder_has_named_files(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (32, 28, 28), np.uint8)
     source = f"idx:{tmp_path}"
-    match = refuse(source, r"has no file such as (\S+)\[(\.gz)\]")
-    image_file = tmp_path / (match[1] + match[2])
+    match = refuse(source, r"has no file in MNIST's format, such as (\S+);")
+    image_file = tmp_path / match[1]
     write_idx(image_file, images)
     label_file = tmp_path / refuse(source, r"but not (\S+); both are needed")[1]
     write_idx(label_file, images)

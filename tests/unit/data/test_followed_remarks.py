@@ -114,7 +114,7 @@ def test_joined_tars_are_given_one_by_one(tmp_path: Path) -> None:
         with tarfile.open(parts[-1], "w") as archive:
             archive.add(root / label, label)
     (tmp_path / "joined.tar").write_bytes(b"".join(part.read_bytes() for part in parts))
-    assert "give each as its own file" in refuse(tmp_path / "joined.tar")
+    assert "give each as a file of its own" in refuse(tmp_path / "joined.tar")
     assert_all_kept(survey(*parts))
 
 
@@ -216,7 +216,7 @@ def test_names_of_one_sight_are_told_apart(tmp_path: Path) -> None:
     root = lay_out(tmp_path / "in", *PATHS, *(f"ca\u200bt/{number}.png" for number in range(16)))
     found = survey(root)
     assert_all_kept(found, 48)
-    remark = find_remark(found, "differ in what is not seen")
+    remark = find_remark(found, "nobody can see how their names differ")
     assert remark.startswith(r"folders 'cat' and 'ca\u200bt' are one class, cat")
     assert "if they are two, rename one of them" in remark
     (root / "ca\u200bt").rename(root / "lynx")
@@ -275,8 +275,8 @@ def test_masks_in_sets_of_images_are_moved_out(way: str, tmp_path: Path) -> None
     root = lay_out(tmp_path / "in", *(form.format(*name) for name in names), "readme.png")
     settings = {} if way == "folders" else {"label_from": {"regex": "^(?P<label>cat|dog)"}}
     remark = find_remark(survey(root, **settings), "named like masks")
-    beside = f"such as {form.format('cat', 0, 'mask')} beside {form.format('cat', 0, 'depth')}; move them out"
-    assert remark.startswith("24 files are used as images and named like masks")
+    beside = f"such as {form.format('cat', 0, 'mask')} beside {form.format('cat', 0, 'depth')}, but used as images"
+    assert remark.startswith("24 files are named like masks")
     assert beside in remark
     for name in names:
         if name[2] == "mask":

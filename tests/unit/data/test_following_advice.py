@@ -69,7 +69,7 @@ def test_scarcity_is_taken_once_followed(
 def test_other_label_column_is_taken(pictures: Path) -> None:
     """Of two columns that may be labels, the remark's setting takes the other one, and the remark is gone."""
     (remark,) = [each for each in survey(pictures / "labels.csv").remarks if "data.columns" in each]
-    match = re.search(r"data\.columns: (\{.*\}) takes others", remark)
+    match = re.search(r"set data\.columns: (\{.*\})$", remark)
     assert match, remark
     found = survey(pictures / "labels.csv", columns=yaml.safe_load(match[1]))
     assert found.classes == ["felis 0", "felis 1"]

@@ -171,7 +171,7 @@ def test_repeated_tar_names_are_told(room: Path) -> None:
     assert len(images) == 2
     remarks = [raw.content.detail for raw in read(archive) if getattr(raw.content, "reason", "") == REMARK]
     (remark,) = [sentence for sentence in remarks if "more than once" in sentence]
-    assert remark.startswith("1 name, cat/1.png, is more than once in the archive, and all files of that name are read")
+    assert remark.startswith("1 name, cat/1.png, is in the archive more than once, and every file of that name is read")
 
 
 def test_inflating_zip_entries_are_stopped(room: Path) -> None:
@@ -237,10 +237,10 @@ def flip_byte(whole: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (flip_byte, "damaged entry"),
-        (lambda whole: whole[: whole.index(b"dog/1.png") + 99], "damaged entry"),
+        (flip_byte, "is damaged"),
+        (lambda whole: whole[: whole.index(b"dog/1.png") + 99], "is damaged"),
         (lambda whole: whole[: whole.index(b"dog/1.png") + 600], "unexpected end of data"),
-        (lambda whole: whole + whole, "more follows its end"),
+        (lambda whole: whole + whole, "more data follow its end"),
     ],
     ids=["changed header", "cut in header", "cut in image", "joined"],
 )

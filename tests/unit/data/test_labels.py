@@ -157,9 +157,9 @@ def test_test_images_without_labels_are_left_out(tmp_path: Path) -> None:
     assert found.classes == ["cat", "dog"]
     assert sum(found.count_images()["test"].values()) > 0
     assert found.count_rejects() == {"no class": 30}
-    assert "lies in test/unknown: no other split" in found.rejected["detail"][0].as_py()
+    assert "lies in test/unknown: test has no other folder" in found.rejected["detail"][0].as_py()
     (remark,) = (remark for remark in found.remarks if remark.startswith("test/unknown is not taken"))
-    assert "give train such a folder too, and set data.split: {given: false}" in remark
+    assert "add such a folder to train, and set data.split: {given: false}" in remark
     root = lay_out(tmp_path / "class", *layout, "train/unknown/1.png")
     split = SplitConfig(given=False)
     assert survey(DataConfig(source=[str(root)], split=split)).classes == ["cat", "dog", "unknown"]
@@ -180,7 +180,7 @@ def test_source_of_bare_tests_is_left_out(order: int, kind: str, tmp_path: Path)
     assert found.count_rejects() == {"no class": 30}
     assert {*found.rejected["came_in"].to_pylist()} == {"test"}
     (remark,) = (remark for remark in found.remarks if remark.startswith(f"{test}/unknown is not taken"))
-    assert "give train such a folder too, and set data.split: {given: false}" in remark
+    assert "add such a folder to train, and set data.split: {given: false}" in remark
     (train / "unknown").mkdir()
     (train / "unknown" / "1.png").write_bytes(png(999))
     assert survey(DataConfig(source=sources, split=SplitConfig(given=False))).classes == ["cat", "dog", "unknown"]
@@ -355,7 +355,7 @@ def refuse(root: Path, **settings: Any) -> str:
 def test_missing_labels_name_their_cause(tmp_path: Path) -> None:
     """Images that can be read and have no class are never called unreadable: the message says why they have none."""
     root = lay_out(tmp_path / "pics", "1.png", "2.png")
-    assert "no image has a label that can be used (2 × no class); 1.png: lies in no folder" in refuse(root)
+    assert "no image has a label that can be used (2 × no class); 1.png: lies in no class folder" in refuse(root)
     table = write_csv(tmp_path, "image,label\nx/7.png,cat\nx/8.png,dog\n")
     words = refuse(root, label_from=table)
     assert "labels.csv has no row that fits it; its 2 rows name images, such as x/7.png" in words

@@ -45,7 +45,7 @@ def test_table_has_classes_of_parts(name: str, tmp_path: Path) -> None:
     found = survey(tmp_path / "in")
     assert_labels_are_of_table(found)
     (remark,) = found.remarks
-    assert remark.startswith(f"labels are those of {name}, since folders such as part_1 are called as numbered parts")
+    assert remark.startswith(f"labels are those of {name}, since folders such as part_1 are named like numbered parts")
     assert "to have the folders' names as labels, move it out of the folder" in remark
     (tmp_path / "in" / name).rename(tmp_path / "moved")
     assert survey(tmp_path / "in").classes == ["part_1", "part_2"]
@@ -89,7 +89,7 @@ def test_numbered_parts_are_remarked(form: str, tmp_path: Path) -> None:
     found = survey(root)
     assert found.classes == sorted({path.partition("/")[0] for path in paths})
     (remark,) = found.remarks
-    assert "they are called as numbered parts of one set" in remark
+    assert "they are named like numbered parts of one set" in remark
     assert "list the labels in a table (data.label_from: {csv: …})" in remark
     table = tmp_path / "labels.csv"
     table.write_text("image,label\n" + "\n".join(f"{path},{number // 2 % 2}" for number, path in enumerate(paths)))

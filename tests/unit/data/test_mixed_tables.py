@@ -73,7 +73,7 @@ def test_number_of_no_class_is_told(tmp_path: Path) -> None:
     source = write_shards(tmp_path / "d", [0, -1], names=["cat", "dog"])
     objections = [raw.objection for raw in read(source)]
     assert objections[1] is not None
-    assert objections[1][1] == "0.parquet row 1: labelled -1, which is the number of none of the 2 classes"
+    assert objections[1][1] == "0.parquet row 1: labelled -1, which is not the number of any of the 2 classes"
 
 
 def test_labels_of_several_classes_are_told(tmp_path: Path) -> None:
@@ -108,11 +108,11 @@ def test_addresses_in_parquet_are_told(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": cells, "label": ["cat", "cat", "dog"]}), root / "t.parquet")
     (remark,) = list_remarks(root / "t.parquet")
     assert remark.startswith(
-        f"t.parquet: 1 of 3 rows names an address, such as {ADDRESS} in row 1, and none is fetched"
+        f"t.parquet: 1 of 3 rows names an address, such as {ADDRESS} in row 1, which is not downloaded"
     )
     (problem,) = [raw.content for raw in read(root / "t.parquet") if raw.path == "t.parquet#1"]
     assert isinstance(problem, UnreadableError)
-    assert problem.detail == f"t.parquet row 1 names {ADDRESS}, and no address is fetched"
+    assert problem.detail == f"t.parquet row 1 names {ADDRESS}, and addresses are not downloaded"
     pq.write_table(pa.table({"image": [ADDRESS] * 2, "label": ["cat", "dog"]}), root / "t.parquet")
     with pytest.raises(UserError, match=rf"t\.parquet: its images are addresses, such as {ADDRESS} in row 0"):
         read(root / "t.parquet")
@@ -126,10 +126,12 @@ def test_addresses_in_label_table_are_told(tmp_path: Path) -> None:
     label_from = LabelFrom(csv=str(table))
     assert read_labels(root, label_from) == {"1.png": "cat", "2.png": "dog"}
     first, second = list_remarks(root, label_from)
-    assert first.startswith(f"t.csv: 1 of 3 rows names an address, such as {ADDRESS} in line 4, and none is fetched")
+    assert first.startswith(
+        f"t.csv: 1 of 3 rows names an address, such as {ADDRESS} in line 4, which is not downloaded"
+    )
     assert second == (
-        "t.csv: 1 address is not fetched but taken for files of their names, such as https://example.com/1.png for "
-        "1.png"
+        "t.csv: 1 address is not downloaded; files of the same name are used, such as 1.png for "
+        "https://example.com/1.png"
     )
 
 

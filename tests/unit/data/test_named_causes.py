@@ -73,9 +73,9 @@ def test_saved_arrow_folder_is_named(tmp_path: Path) -> None:
     """Arrow files without what names them are refused with what to write instead, not as broken images."""
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "data-00000-of-00001.arrow").write_bytes(b"{}")
-    assert re.search(r"no state\.json .* save_to_disk", refuse(tmp_path))
+    assert re.search(r"no state\.json, which save_to_disk", refuse(tmp_path))
     (tmp_path / "train" / "state.json").write_bytes(b"{}")
-    assert "train/state.json is not as datasets writes it" in refuse(tmp_path)
+    assert "train/state.json is not a file that datasets wrote" in refuse(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -255,9 +255,13 @@ def test_files_of_other_kinds_name_a_way(name: str, words: str, tmp_path: Path) 
             "annotations in COCO's format",
         ),
         ("coco.json", b'{\n "images": [],\n "annotations": []\n}', "write a line for each image"),
-        ("labels.csv", b"PK\3\4\x14\0", "is a workbook as Excel has them, or an archive, whatever its name; save"),
-        ("labels.csv", b"PAR1\x15\0", "is a Parquet file; name it .parquet"),
-        ("labels.json", b'{"1.png": "cat", "2.png": "dog"}', "1.png seems to be an image: each has a row of its own"),
+        ("labels.csv", b"PK\3\4\x14\0", "is an Excel workbook or an archive, whatever its name; save"),
+        ("labels.csv", b"PAR1\x15\0", "is a Parquet file; rename it with the suffix .parquet"),
+        (
+            "labels.json",
+            b'{"1.png": "cat", "2.png": "dog"}',
+            "1.png seems to be an image; give each image a row",
+        ),
     ],
 )
 def test_unread_tables_name_a_way(name: str, content: bytes, words: str, tmp_path: Path) -> None:
@@ -271,13 +275,13 @@ def test_unread_tables_name_a_way(name: str, content: bytes, words: str, tmp_pat
     [
         ("a.zip", b"", "it is empty; download or copy it again"),
         ("a.zip", b"<!DOCTYPE html><html>", "it is HTML or XML, such as a page that asks to log in"),
-        ("a.zip", b"PK\3\4" + bytes(80), "it is cut off before the list of its files"),
+        ("a.zip", b"PK\3\4" + bytes(80), "its end is missing, and with it the list of its files"),
         ("a.tar.gz", b"\n<html><body>Sign in</body></html>", "it is HTML or XML, such as a page that asks to log in"),
         ("a.tar", b"", "it is empty; download or copy it again"),
-        ("a.tar", b"PK\3\4" + bytes(80), "it is a zip archive; name it .zip"),
-        ("a", b"PK\3\4" + bytes(80), "it is a zip archive; name it .zip"),
-        ("a.zip", b"PK\5\6" + bytes(18), "it holds no files"),
-        ("a.zip", b"\x1f\x8b" + bytes(80), "name it .tar or .tar.gz"),
+        ("a.tar", b"PK\3\4" + bytes(80), "it is a zip archive; rename it with the suffix .zip"),
+        ("a", b"PK\3\4" + bytes(80), "it is a zip archive; rename it with the suffix .zip"),
+        ("a.zip", b"PK\5\6" + bytes(18), "it is an archive without files"),
+        ("a.zip", b"\x1f\x8b" + bytes(80), "rename it with the suffix .tar or .tar.gz"),
         ("a.tar", b"BZh9" + bytes(80), "it is compressed by bzip2; unpack it, or pack it as .zip or .tar.gz"),
     ],
 )
@@ -345,7 +349,7 @@ def test_parquet_files_get_their_suffix(suffix: str, tmp_path: Path) -> None:
     rows = [{"image": png(number), "label": "cat" if number % 2 else "dog"} for number in range(32)]
     pq.write_table(pa.Table.from_pylist(rows), file)
     for source in (file, tmp_path):
-        assert "a Parquet file; name it .parquet" in refuse(source)
+        assert "a Parquet file; rename it with the suffix .parquet" in refuse(source)
     named = file.rename(file.with_suffix(".parquet"))
     for source in (named, tmp_path):
         assert survey_without_storing(DataConfig(source=[str(source)])).classes == ["cat", "dog"]

@@ -134,7 +134,7 @@ def test_unicode_path_of_zip_is_used(tmp_path: Path) -> None:
 
 
 def test_unknown_zip_encoding_is_noted(tmp_path: Path) -> None:
-    """Names in an encoding that cannot be known are a note, not a silent change."""
+    """Names in an unknown encoding are a note, not a silent change."""
     name = "小狗/1.png".encode("gbk")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("wxyz/1.png", png(1))
@@ -142,7 +142,7 @@ def test_unknown_zip_encoding_is_noted(tmp_path: Path) -> None:
     remark, image = read(tmp_path / "a.zip")
     assert remark.content.reason == "remark"
     assert remark.content.detail == (
-        f"1 name, {image.path}, is in an encoding that cannot be known, so classes may be misnamed; pack the archive "
+        f"1 name, {image.path}, is in an unknown encoding, so classes may be misnamed; pack the archive "
         "again with UTF-8 names"
     )
     assert isinstance(image.content, bytes)
@@ -172,7 +172,7 @@ def test_wrong_utf8_flag_costs_nothing(front: bytes, tmp_path: Path) -> None:
     remark, *images = read(tmp_path / "a.zip")
     assert [image.path for image in images] == ["Dürer/1.png", "KΣztze/1.png", "dog/1.png"]
     assert [image.content for image in images] == [png(1), png(0), png(2)]
-    assert remark.content.detail.startswith("1 name, KΣztze/1.png, is in an encoding that cannot be known")
+    assert remark.content.detail.startswith("1 name, KΣztze/1.png, is in an unknown encoding")
 
 
 def test_similar_class_names_are_noted() -> None:

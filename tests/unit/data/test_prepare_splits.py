@@ -79,7 +79,7 @@ def test_splits_in_names_of_tables_hold(names: tuple[str, str], tmp_path: Path) 
         rows = (f"{number}.png,{number % 2}" for number in range(16 * place, 16 * place + 16))
         table.write_text("\n".join(["image,label", *rows]))
     assert find_splits(*tables[:2])[0] == AS_GIVEN
-    assert "has the word train, and that of more.csv names no split" in find_splits(tables[0], tables[2])[1]
+    assert "has the word train, but that of more.csv names no split" in find_splits(tables[0], tables[2])[1]
 
 
 def write_part(source: Path, numbers: range) -> None:
@@ -129,7 +129,7 @@ def test_folders_of_splits_beside_another_are_said(tmp_path: Path) -> None:
         write_part(source, range(16 * place, 16 * place + 16))
     pairs, remarks = find_splits(*sources)
     assert {came_in for came_in, _ in pairs} == {None}
-    assert "labels.csv lies in a folder for train, and " in remarks
+    assert "labels.csv lies in a folder for train, but " in remarks
     (tmp_path / "train" / "b").mkdir()
     moved = (tmp_path / "more").rename(tmp_path / "train" / "b" / "more") / "labels.csv"
     assert find_splits(*sources[:2], moved) == find_splits(sources[0], moved, sources[1])
@@ -178,7 +178,7 @@ def test_unused_column_of_splits_is_read(column: str, train: str, test: str, suf
         pq.write_table(pa.table(table), tmp_path / "t.parquet")
     pairs, remarks = find_splits(tmp_path / f"t.{suffix}")
     assert pairs == AS_GIVEN
-    assert column.startswith("is_") or f"column {column} is taken for that of splits" in remarks
+    assert column.startswith("is_") or f"column {column} is read as the split of each row" in remarks
 
 
 @pytest.mark.parametrize("column", ["is_test", "fold", "weight", "id"])
@@ -200,7 +200,7 @@ def test_splits_in_names_of_folders_hold(form: str, tmp_path: Path) -> None:
     source = lay_out(tmp_path, *(f"{form.format(*pair)}/{number}.png" for pair in names for number in range(8)))
     pairs, remarks = find_splits(source)
     assert pairs == AS_GIVEN
-    assert "by the splits in their names" in remarks
+    assert "used as splits because of their names" in remarks
     assert len(survey_without_storing(DataConfig(source=[str(source)])).classes) == 2
 
 
@@ -208,7 +208,7 @@ def test_unsure_splits_in_names_of_folders_are_said(tmp_path: Path) -> None:
     """Folders with splits in their names that hold different classes are classes, and the remark says so."""
     names = ("train_cat", "test_dog", "val_cow")
     found = find_splits(lay_out(tmp_path, *(f"{name}/{number}.png" for name in names for number in range(8))))
-    assert "have splits in their names and are not taken for these" in found[1]
+    assert "have splits in their names, but are not used as splits" in found[1]
 
 
 @pytest.mark.parametrize(

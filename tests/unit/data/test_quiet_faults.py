@@ -281,7 +281,7 @@ def test_columns_that_differ_by_separators_stay_two(tmp_path: Path) -> None:
 def test_addresses_of_images_are_refused(tmp_path: Path) -> None:
     """A table of addresses is refused with a sentence, since nothing is fetched."""
     (tmp_path / "t.csv").write_text("image_url,label\nhttps://a.org/1.png,cat\nhttps://a.org/2.png,dog\n")
-    with pytest.raises(UserError, match=r"addresses, such as https://a\.org/1\.png in line 2, and none is"):
+    with pytest.raises(UserError, match=r"addresses, such as https://a\.org/1\.png in line 2, which are not"):
         read(tmp_path / "t.csv")
 
 
@@ -302,7 +302,7 @@ def test_leading_slashes_in_archives_are_dropped(tmp_path: Path) -> None:
 def test_repeated_names_in_archives_are_remarked(tmp_path: Path) -> None:
     """Two files of one name in an archive are both read, and a remark says so."""
     archive = zip_names(tmp_path / "a.zip", "cat/1.png", "cat/1.png", "dog/2.png")
-    assert list_remarks(archive)[0].startswith("1 name, cat/1.png, is more than once in the archive")
+    assert list_remarks(archive)[0].startswith("1 name, cat/1.png, is in the archive more than once")
 
 
 def test_tar_without_end_mark_is_read(tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_tar_without_end_mark_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(sink.getvalue()[:size])
     assert read_labels(path) == {"cat/1.png": "cat", "dog/2.png": "dog"}
-    assert "ends without the mark of an archive's end, after 2 files" in list_remarks(path)[0]
+    assert "ends after 2 files without the mark of an archive's end" in list_remarks(path)[0]
     path.write_bytes(sink.getvalue())
     assert list_remarks(path) == []
     path.write_bytes(sink.getvalue()[: size - 600])

@@ -237,7 +237,7 @@ CASES = {
     "zip-names-in-gbk": Case(
         build_foreign_zip_names,
         {name.encode("gbk").decode("cp437"): N for name in ("猫咪", "小狗")},
-        says="40 names, .* in an encoding that cannot be known, so classes may be misnamed",
+        says="40 names, .* in an unknown encoding, so classes may be misnamed",
     ),
     "Cat-beside-cat": Case(
         build_similar_names, {"Cat": N, "cat": N, "dog": N}, says="Cat and cat are two classes whose names are almost"

@@ -112,15 +112,18 @@ def test_surplus_cells_are_no_label(tmp_path: Path) -> None:
     assert [row.label.name for row in rows] == [None, "Nevus", "Nevus"]
     assert rows[0].label.objection is not None
     assert rows[0].label.objection[1] == (
-        "list.csv line 2: more cells than columns; one with a separator in it needs quotes"
+        "list.csv line 2: has more cells than columns; put quotes around a cell that holds the separator"
     )
 
 
 @pytest.mark.parametrize(
     ("header", "remark"),
     [
-        ("image,class,label", "list.csv: labels are those of column label; data.columns: {label: class} takes others"),
-        ("image,wet,dry", "list.csv: columns wet, dry are taken for classes, with a one for each of their images"),
+        (
+            "image,class,label",
+            "list.csv: labels are taken from column label; for those of column class, set data.columns: {label: class}",
+        ),
+        ("image,wet,dry", "list.csv: columns wet, dry are taken for classes: an image has a 1 in that of its class"),
     ],
 )
 def test_guessed_columns_are_named(tmp_path: Path, header: str, remark: str) -> None:
@@ -412,7 +415,7 @@ def test_shards_have_one_remark(tmp_path: Path) -> None:
     for number in range(3):
         write_table(tmp_path / "rows" / f"train-{number}.parquet", label=["cat", None], target=["a", "b"])
     assert list_remarks(tmp_path / "rows") == [
-        "rows: labels are those of column label; data.columns: {label: target} takes others",
+        "rows: labels are taken from column label; for those of column target, set data.columns: {label: target}",
         "rows: 3 rows are labelled null, which stands for a missing label, so they are left out",
     ]
 

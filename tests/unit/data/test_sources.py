@@ -255,7 +255,7 @@ def test_oversized_zip_is_refused_early(tmp_path: Path, monkeypatch: pytest.Monk
     many = zipped(tmp_path / "many.zip", {f"cat/{i}": b"" for i in range(70_000)})
     monkeypatch.setattr(archive_entries, "MAX_ENTRIES", 66_000)
     monkeypatch.setattr(zipfile, "ZipFile", None)
-    with pytest.raises(UserError, match=r"many\.zip.*70000 entries"):
+    with pytest.raises(UserError, match=r"many\.zip.*70,000 entries"):
         read(many)
 
 
@@ -276,7 +276,7 @@ def test_manifest_rejects_missing_files(tmp_path: Path) -> None:
     remark, *rows = read(tmp_path / "list.csv")
     assert [getattr(row.content, "reason", "fine") for row in rows] == ["fine", "cannot be read", "address"]
     assert remark.content.detail.startswith(
-        "list.csv: 1 of 3 rows names an address, such as https://example.com/3.png in line 4, and none is fetched"
+        "list.csv: 1 of 3 rows names an address, such as https://example.com/3.png in line 4, which is not downloaded"
     )
 
 

@@ -69,8 +69,8 @@ def test_image_id_goes_before_id(suffix: str, generic: str, tmp_path: Path) -> N
     expected = {f"{number}.png": label(number) for number in NUMBERS}
     assert read_both(table) == [expected, expected]
     remark = (
-        f"t.csv: images are those of column image_id, though {generic} fits images too; "
-        f"data.columns: {{image: {generic}}} takes these"
+        f"t.csv: images are taken from column image_id, but column {generic} names images too; "
+        f"to use that, set data.columns: {{image: {generic}}}"
     )
     assert list_remarks(table) == list_remarks(tmp_path, LabelFrom(csv=str(table))) == [remark]
     others = {f"{number * 7 % 41}.png": label(number) for number in NUMBERS}
@@ -159,7 +159,7 @@ def test_bytes_of_another_name_are_told(tmp_path: Path) -> None:
     pq.write_table(pa.table(cells), tmp_path / "t.parquet")
     (content,) = [raw.content for raw in read(tmp_path / "t.parquet")]
     assert isinstance(content, UnreadableError)
-    assert content.detail.endswith("; column blob holds bytes, which data.columns: {image: blob} takes")
+    assert content.detail.endswith("; column blob holds bytes; to read these, set data.columns: {image: blob}")
     assert read_labels(tmp_path / "t.parquet", image="blob") == {"t.parquet#0": "cat"}
 
 
