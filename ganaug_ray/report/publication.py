@@ -40,14 +40,16 @@ def write_publication(run: Run, out: Folder, name: str) -> list[str]:
     """
     verdict = VerdictRecord.find(run.root)
     if verdict is None:
-        raise UserError(f"{run.root}: has no verdict yet; `ganaug run` reaches one")
+        raise UserError(f"{run.root}: has no verdict yet; `{run.format_command('run')}` reaches one")
     champion = verdict.champion
     split = run.locate_split(champion.split)
     model = ModelRecord.read(split.models / champion.arm / f"seed-{champion.seed}")
     registry = find_registry(run.root)
     current = registry.read_json("champion.json") if registry else None
     if registry is None or current is None or current["model"] != model.hash:
-        raise UserError(f"{run.root}: its best model is not its registry's champion; `ganaug promote` makes it so")
+        raise UserError(
+            f"{run.root}: its best model is not its registry's champion; `{run.format_command('promote')}` makes it so"
+        )
     if out.list_entries() and not (out.has_file(CARD_FILE) and out.has_file(ModelRecord.FILE)):
         raise UserError(f"{out}: holds files that `ganaug publish` did not write; give another folder")
     version = registry / "versions" / str(current["version"])
