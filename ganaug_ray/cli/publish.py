@@ -37,7 +37,8 @@ def publish(
     out = Folder.from_uri(resolve_source(target)) if repo is None else experiment.root / FOLDER
     if repo is not None and out.local_path is None:
         raise UserError(
-            f"{run}: is not on this machine; publish it to a folder here, which `hf upload {repo} FOLDER` pushes"
+            f"{run}: is not on this machine; publish it to a folder here, and "
+            f"`{publication.format_upload(repo, 'FOLDER')}` pushes that"
         )
     name = repo.rpartition("/")[2] if repo else experiment.root.name
     files = publication.write_publication(experiment, out, name)

@@ -12,6 +12,7 @@ Nothing in it is pickled, and no path of this site and no image is in it.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ganaug_ray.classify.onnx_export import PREPROCESSING
@@ -84,7 +85,7 @@ def push_publication(folder: Path, repo: str) -> str:
     """
     from huggingface_hub import HfApi, get_token
 
-    later = f"the folder {folder} stays; `hf upload {repo} {folder}` pushes it"
+    later = f"the folder {folder} stays; `{format_upload(repo, str(folder))}` pushes it"
     if get_token() is None:
         raise StageFailed(f"{HUB_PREFIX}{repo}: not pushed, since nobody is logged in; {later} after `hf auth login`")
     api = HfApi()
@@ -95,6 +96,11 @@ def push_publication(folder: Path, repo: str) -> str:
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
         raise StageFailed(f"{HUB_PREFIX}{repo}: not pushed ({reason:.150}); {later}") from None
     return str(url)
+
+
+def format_upload(repo: str, folder: str) -> str:
+    """Return the command that pushes a published folder as ``push_publication`` does."""
+    return shlex.join(["hf", "upload", repo, folder, "--private"])
 
 
 def _strip_paths(model: ModelRecord) -> Record:

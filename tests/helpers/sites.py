@@ -41,7 +41,8 @@ def write_data(run: Run, seed: int, classes: tuple[str, ...] = ("a", "b"), chann
 def write_gan(folder: Folder, classes: tuple[str, ...] = ("a", "b"), **facts: Any) -> None:
     """Write a finished GAN with fresh weights."""
     record = records.write_gan(folder.create(), classes=list(classes), **facts)
-    generator = networks.Generator(record.latent, len(classes), record.channels, record.size, record.filters)
+    labels = len(classes) if record.conditional else 0
+    generator = networks.Generator(record.latent, labels, record.channels, record.size, record.filters)
     weights = {f"generator.{key}": value.contiguous() for key, value in generator.state_dict().items()}
     save_file(weights, f"{folder}/gan.safetensors")
 

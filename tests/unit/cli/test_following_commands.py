@@ -17,14 +17,17 @@ from ganaug_ray.cli import submit
 from ganaug_ray.cli.runs import open_home
 from ganaug_ray.config.examples import copy_example
 from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import png_export
 from ganaug_ray.pipeline import run_job, sequential_plan
 from ganaug_ray.pipeline.experiments import open_found_experiment
+from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import cluster
 from tests.conftest import DIGITS, TINY
+from tests.helpers import sites
 
 ADDRESS = "http://127.0.0.1:1"
 
@@ -201,6 +204,19 @@ def test_two_splits_become_one_or_more(way: str) -> None:
     folder, followed = ("runs/pets", given[:1]) if way == given[0] else ("runs/other", given[1:])
     claim(folder, *settings, *followed)
     assert sequential_plan.allow_looks(load_job(DIGITS, [*TINY, *settings, *followed])).compare.looks > 1
+
+
+def test_images_without_class_are_drawn_as_advised() -> None:
+    """Images of a GAN without classes are written by the command in the message."""
+    run = claim("runs/my pets", "gan.conditional=false", "augment.ratio=0")
+    pipeline = Pipeline(load_job(DIGITS, [*TINY, "gan.conditional=false", "augment.ratio=0"]), run, Terminal())
+    with pytest.raises(UserError, match="to see some, run `") as caught:
+        pipeline.generate_images()
+    sites.write_gan(run.gan, conditional=False)
+    match = re.search("`(.*)`", str(caught.value))
+    assert match
+    call(*shlex.split(match[1])[1:])
+    assert len(list(Path("DIR").rglob("*.png"))) == 100
 
 
 @pytest.mark.parametrize("occupied", ["a file", "something else"])
