@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,21 +17,26 @@ import ray.job_submission
 from typer.testing import CliRunner
 
 from ganaug_ray import cli
+from ganaug_ray.addresses import resolve_source
 from ganaug_ray.cli import submit
 from ganaug_ray.cli.runs import open_home
+from ganaug_ray.config import DataConfig
 from ganaug_ray.config.examples import copy_example
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import png_export
 from ganaug_ray.pipeline import run_job, sequential_plan
 from ganaug_ray.pipeline.experiments import open_found_experiment
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import cluster
+from ganaug_ray.runtime.hardware import Hardware
 from tests.conftest import DIGITS, TINY
 from tests.helpers import sites
+from tests.helpers.labelled import lay_out
 
 ADDRESS = "http://127.0.0.1:1"
 
@@ -253,6 +262,60 @@ def test_cluster_address_has_advised_form(monkeypatch: pytest.MonkeyPatch) -> No
     cluster._probe_address("head:10001")
     cluster._probe_address("auto")
     assert asked == [("head", 10001)]
+
+
+@pytest.mark.parametrize("followed", ["a dashboard", "one worker"])
+def test_cluster_without_dashboard_is_searched_as_advised(followed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials with workers of their own need the dashboard: with it, or with one worker each, the search begins."""
+
+    def init_ray(url: str) -> None:
+        monkeypatch.setattr(cluster, "_init_ray", lambda **options: SimpleNamespace(dashboard_url=url))
+
+    def connect(workers: int) -> None:
+        job = load_job(DIGITS, [*TINY, f"search.workers={workers}"])
+        cluster.connect(dashboard=job.search.workers > 1)
+
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(cluster, "read_hardware", lambda cpu_only: Hardware.of_one_machine(4))
+    monkeypatch.setattr(cluster.preflight, "check_cluster", lambda *arguments: None)
+    init_ray("")
+    with pytest.raises(UserError, match=r"include-dashboard=true, or leave search\.workers at 1"):
+        connect(2)
+    if followed == "a dashboard":
+        init_ray("127.0.0.1:8265")
+        connect(2)
+    else:
+        connect(1)
+
+
+def test_output_goes_where_there_is_room() -> None:
+    """What cannot be printed, as the disk is full, is printed by the same command where there is room."""
+    command = [sys.executable, "-m", "ganaug_ray", "examples"]
+    with Path("/dev/full").open("w") as full:
+        refused = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert refused.returncode == 2
+    assert "make room, and the same command goes on" in refused.stderr
+    with Path("examples.txt").open("w") as file:
+        subprocess.run(command, stdout=file, check=True)
+    assert "digits_alone" in Path("examples.txt").read_text()
+
+
+@pytest.mark.parametrize("place", ["of the source", "in the source"])
+def test_undecodable_names_are_renamed(place: str) -> None:
+    """A name that is no UTF-8, of a source or of a file in it, is read once it is renamed."""
+    source = os.fsdecode(b"pets\xff" if place == "of the source" else b"pets")
+    name = os.fsdecode(b"dog/\xff.png" if place == "in the source" else b"dog/8.png")
+    lay_out(Path(source), *(f"{'cat' if number < 8 else 'dog'}/{number}.png" for number in range(15)), name)
+
+    def count_images(source: str) -> int:
+        return len(survey_without_storing(DataConfig(source=[resolve_source(source)])).usable)
+
+    with pytest.raises(UserError, match="rename it, for instance with convmv"):
+        count_images(source)
+    Path(source).rename("pets")
+    for path in Path("pets", "dog").glob("[!0-9]*"):
+        path.rename(Path("pets", "dog", "15.png"))
+    assert count_images("pets") >= 15
 
 
 def test_copied_example_is_a_job() -> None:

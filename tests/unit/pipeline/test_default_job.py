@@ -199,8 +199,11 @@ def test_written_job_is_the_one_that_runs(
     written = load_job(out)
     assert written.compare == chosen.compare.model_copy(update=plan)
     assert written.model_copy(update={"compare": chosen.compare, "data": chosen.data}) == chosen
-    with pytest.raises(UserError, match="already exists"):
+    with pytest.raises(UserError, match="already exists; give --out another name"):
         CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    others = [str(out.with_name("another.yaml")) if word == str(out) else word for word in words]
+    CliRunner().invoke(cli.app, others, catch_exceptions=False)
+    assert load_job(out.with_name("another.yaml")).compare == written.compare
 
 
 def open_experiment(photos: Path, out: Path, minutes: float | None, *settings: str) -> source_job.OpenExperiment:
