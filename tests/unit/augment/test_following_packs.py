@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -15,12 +16,14 @@ from ganaug_ray.augment.synthetic_sources import locate_images
 from ganaug_ray.config import GeneratorConfig
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.config.yaml_text import parse_yaml
+from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import ImagesRecord
+from ganaug_ray.core.records import GanRecord, ImagesRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import synthetic_images
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import generation_stage
+from ganaug_ray.pipeline.pipeline import Pipeline
 from tests.conftest import DIGITS, TINY
 from tests.helpers import records, sites
 
@@ -228,3 +231,27 @@ def test_adopted_generator_names_its_pack(pack: Path, ours: Run, tmp_path: Path)
     sites.write_gan(Folder.from_uri(tmp_path / "elsewhere" / "generator"), source=str(pack))
     match = refuse(r"name its pack, (\S+)$", start, ours, tmp_path / "elsewhere" / "generator", tmp_path / "out")
     assert start(ours, match[1], tmp_path / "out")
+
+
+@pytest.mark.parametrize("changed", ["source", "classes"])
+def test_other_pack_is_adopted_in_another_folder(
+    pack: Path, ours: Run, tmp_path: Path, changed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a generator was adopted, another one, or the same with other classes, goes to another experiment."""
+
+    def adopt(config: GeneratorConfig, dataset: Folder, teacher: Folder, out: Folder, seed: int) -> GanRecord:
+        return records.write_gan(out.create(), source=config.source, class_names=config.classes)
+
+    def adopt_in(run: Run, config: dict[str, Any]) -> None:
+        job = load_job(DIGITS, [*TINY, f"augment.generator={json.dumps(config)}"])
+        context = Pipeline(job, run, Terminal()).context
+        for split in context.splits:
+            generation_stage._adopt_generator(context, split)
+
+    monkeypatch.setattr(shared_generator, "adopt_generator", adopt)
+    first = {"source": str(pack), "classes": {"a": "cat"}}
+    other = first | ({"source": f"{pack}-2"} if changed == "source" else {"classes": {"a": "dog"}})
+    adopt_in(ours, first)
+    refuse("give another --out", adopt_in, ours, other)
+    adopt_in(Run(Folder.from_uri(tmp_path / "another")), other)
+    assert (tmp_path / "another" / "generator" / "gan.json").exists()
