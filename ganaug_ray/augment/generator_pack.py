@@ -77,7 +77,7 @@ def write_pack(run: Run, out: Folder, about: str = "", with_classifier: bool = F
     """
     gan = GanRecord.find(run.gan)
     if gan is None:
-        raise UserError(f"{run.root}: no finished GAN (gan/gan.json); `ganaug train-gan` trains it")
+        raise UserError(f"{run.root}: no finished GAN (gan/gan.json); `{run.format_command('train-gan')}` trains it")
     if not gan.conditional:
         raise UserError(
             f"{run.root}: its GAN was trained without classes, so its images have no label and help no classifier"
@@ -137,7 +137,7 @@ def _encode_seen(run: Run, salt: bytes) -> bytes:
 def _read_classifier(run: Run) -> dict[str, bytes]:
     model = find_model(run.root)
     if model is None:
-        raise UserError(f"{run.root}: no classifier was promoted there; `ganaug promote` does it")
+        raise UserError(f"{run.root}: no classifier was promoted there; `{run.format_command('promote')}` does it")
     stored = ModelRecord.read(model)
     if stored.inputs.get("dataset") != DatasetRecord.read(run.dataset).hash or "pseudo" in stored.inputs:
         raise UserError(

@@ -41,7 +41,7 @@ def prepare_start(job: Job, dataset: Folder, out: Folder) -> Record:
         return existing
     where = f"gan.init_from {address}"
     facts = DatasetRecord.read(dataset)
-    theirs, their_classes = _read_weights(where, address, dataset)
+    other_gan, theirs = _read_gan(where, address, dataset)
     shape = training_loop.ImageShape(len(facts.classes), facts.channels, job.gan_image_size)
     generator, discriminator = training_loop.build_networks(job.gan, shape, job.seed, Place())
     networks = {"generator": generator, "discriminator": discriminator}
@@ -52,7 +52,7 @@ def prepare_start(job: Job, dataset: Folder, out: Folder) -> Record:
             for name, network in networks.items()
         )
     )
-    rows = class_tables.match_rows(their_classes, facts.classes)
+    rows = class_tables.match_rows(other_gan.classes if other_gan.conditional else [], facts.classes)
     taken_names = []
     for name, tensor in start.items():
         other = theirs.get(name)
@@ -64,8 +64,11 @@ def prepare_start(job: Job, dataset: Folder, out: Folder) -> Record:
         elif name not in tables and other.shape == tensor.shape:
             start[name] = other.contiguous()
             taken_names.append(name)
-    if not taken_names:
-        raise UserError(f"{where}: nothing of that GAN fits; take its gan.image_size, gan.filters and gan.latent")
+    if not any(start[name].ndim > 1 for name in taken_names):  # biases and counters have the same shape in any GAN
+        raise UserError(
+            f"{where}: nothing of that GAN fits; take its gan.image_size={other_gan.size}, "
+            f"gan.filters={other_gan.filters} and gan.latent={other_gan.latent}"
+        )
     content = tensors_to_bytes(start)
     out.create().write_bytes(START_FILE, content)
     record = {
@@ -86,13 +89,13 @@ def describe_start(record: Record) -> str:
     return f"starts from {record['source']}: {tensors}, {matched}"
 
 
-def _read_weights(where: str, address: str, dataset: Folder) -> tuple[Tensors, list[str]]:
-    """Return the weights and classes of another GAN that has seen no validation or test image here."""
+def _read_gan(where: str, address: str, dataset: Folder) -> tuple[GanRecord | PackRecord, Tensors]:
+    """Return the record and the weights of another GAN that has seen no validation or test image here."""
     folder = Folder.from_uri(address)
     if folder.has_file(PackRecord.FILE):
         pack = generator_pack.read_pack(address)
         refuse_seen(where, pack.seen, [dataset])
-        return {f"generator.{name}": tensor for name, tensor in pack.weights.items()}, pack.record.classes
+        return pack.record, {f"generator.{name}": tensor for name, tensor in pack.weights.items()}
     gan = png_export.find_gan_folder(address)
     record = GanRecord.read(gan)
     if parent := record.config.get("init_from"):
@@ -102,7 +105,7 @@ def _read_weights(where: str, address: str, dataset: Folder) -> tuple[Tensors, l
     for name in ("gan.safetensors", "discriminator.safetensors"):
         if gan.has_file(name):
             weights |= tensors_from_bytes(gan.read_bytes(name))
-    return weights, record.classes if record.conditional else []
+    return record, weights
 
 
 def _find_seen_dataset(where: str, gan: Folder) -> Folder:
@@ -110,7 +113,8 @@ def _find_seen_dataset(where: str, gan: Folder) -> Folder:
     home, name = split_address(str(gan))
     seen = home / ("pseudo" if name == "gan-pseudo" else "dataset")
     if name == GENERATOR:
-        raise UserError(f"{where}: is a shared generator that was adopted there; name its pack")
+        source = GanRecord.read(gan).to_json().get("source")
+        raise UserError(f"{where}: is a shared generator that was adopted there; name its pack, {source}")
     if not seen.has_file(DatasetRecord.FILE):
         raise UserError(
             f"{where}: the data set that it was trained on is not beside it, so it is unknown whether it has seen "

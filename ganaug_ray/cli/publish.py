@@ -36,7 +36,10 @@ def publish(
         raise UserError(f"{target}: expected hf:OWNER/NAME, or a folder")
     out = Folder.from_uri(resolve_source(target)) if repo is None else experiment.root / FOLDER
     if repo is not None and out.local_path is None:
-        raise UserError(f"{run}: is not on this machine; publish it to a local folder first, and push that folder")
+        raise UserError(
+            f"{run}: is not on this machine; publish it to a folder here, and "
+            f"`{publication.format_upload(repo, 'FOLDER')}` pushes that"
+        )
     name = repo.rpartition("/")[2] if repo else experiment.root.name
     files = publication.write_publication(experiment, out, name)
     terminal.print_stage_line("publish", "done", f"{out}: {', '.join(files)}", time.monotonic() - started)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import webbrowser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from ganaug_ray.cli.completion import complete_run
 from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
+    from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.pipeline.experiments import Experiment
 
@@ -79,14 +79,14 @@ def show(
     text = "\n".join(f"{label:<{LABEL_WIDTH}} {text}" for label, text in lines)
     Terminal().print_labelled_lines(text, LABEL_WIDTH + 1)
     if open_:
-        _open_page(root)
+        _open_page(experiment.run)
 
 
 def _describe_answer(experiment: Experiment) -> list[tuple[str, str]]:
     """Return the answer with its figures and generators, or how far the experiment is; label and text each."""
     verdict = experiment.verdict
     if verdict is None:
-        return [("state", f"{experiment.state}; `{_advise_run(experiment.run.root)}` continues it")]
+        return [("state", f"{experiment.state}; `{experiment.run.format_command('run')}` continues it")]
     lines = [("answer", f"{verdict.sentence} {verdict.action}".rstrip()), ("figures", experiment.describe_figures())]
     lines += [("generator", f"{judged.colour}: {judged.sentence}") for judged in verdict.generators]
     if verdict.left_out:
@@ -118,18 +118,14 @@ def open_home() -> Folder:
     return Folder.from_uri(os.environ.get("GANAUG_HOME") or "runs")
 
 
-def _advise_run(root: Folder) -> str:
-    """Return the command that goes on with the experiment in a folder."""
-    return shlex.join(["ganaug", "run", str(root / "job.yaml"), "--out", str(root)])
-
-
-def _open_page(root: Folder) -> None:
+def _open_page(run: Run) -> None:
     from ganaug_ray.pipeline.experiments import PAGE
     from ganaug_ray.tracking import live_page
 
+    root = run.root
     page = PAGE if root.has_file(PAGE) else live_page.FILE  # while it runs
     if not root.has_file(page):
-        raise UserError(f"{root}: has no page yet; `{_advise_run(root)}` continues the run")
+        raise UserError(f"{root}: has no page yet; `{run.format_command('run')}` continues the run")
     if root.local_path is None:
         raise UserError(f"--open: {root / page} is not on this machine")
     webbrowser.open((root.local_path.absolute() / page).as_uri())

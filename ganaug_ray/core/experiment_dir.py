@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import re
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -102,6 +103,10 @@ class Run:
         self.models = root / "models"
         self.board = root / "board"
         self.registry = root / "registry"
+
+    def format_command(self, verb: str) -> str:
+        """Return the command that does a stage of the experiment as its job.yaml says, for advice."""
+        return shlex.join(["ganaug", verb, str(self.root / "job.yaml"), "--out", str(self.root)])
 
     def locate_split(self, number: int) -> Run:
         """Return the run of one split of the images, which has its own data set, GAN, synthetic images and models."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -33,9 +34,10 @@ def generate_images(context: StageContext) -> None:
     Arms whose generator is not usable get none, see ``usable_arms``.
     """
     if not context.job.gan.conditional and not context.job.needs_synthetic_sources:
+        command = shlex.join(["ganaug", "generate", str(context.run.root), "--count", "any=100", "--png", "DIR"])
         raise UserError(
             "gan.conditional false: images without classes cannot be mixed with real ones; to see some, run "
-            f"`ganaug generate {context.run.root} --count any=100 --png DIR`"
+            f"`{command}`"
         )
     require_data(context)
     import_sources(context)

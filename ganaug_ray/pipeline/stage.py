@@ -123,7 +123,9 @@ class StageContext:
     def require_record(self, verb: str, record: Result | None) -> Result:
         """Return the record of an earlier stage; raise UserError if it is None, naming the verb to run first."""
         if record is None:
-            raise UserError(f"{self.run.root}: `ganaug {verb}` has not been run there yet; run it first")
+            raise UserError(
+                f"{self.run.root}: `ganaug {verb} {self.arguments}` has not been run there yet; run it first"
+            )
         return record
 
     def connect_cluster(self) -> Hardware:

@@ -12,6 +12,7 @@ Nothing in it is pickled, and no path of this site and no image is in it.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from ganaug_ray.classify.onnx_export import PREPROCESSING
@@ -40,14 +41,16 @@ def write_publication(run: Run, out: Folder, name: str) -> list[str]:
     """
     verdict = VerdictRecord.find(run.root)
     if verdict is None:
-        raise UserError(f"{run.root}: has no verdict yet; `ganaug run` reaches one")
+        raise UserError(f"{run.root}: has no verdict yet; `{run.format_command('run')}` reaches one")
     champion = verdict.champion
     split = run.locate_split(champion.split)
     model = ModelRecord.read(split.models / champion.arm / f"seed-{champion.seed}")
     registry = find_registry(run.root)
     current = registry.read_json("champion.json") if registry else None
     if registry is None or current is None or current["model"] != model.hash:
-        raise UserError(f"{run.root}: its best model is not its registry's champion; `ganaug promote` makes it so")
+        raise UserError(
+            f"{run.root}: its best model is not its registry's champion; `{run.format_command('promote')}` makes it so"
+        )
     if out.list_entries() and not (out.has_file(CARD_FILE) and out.has_file(ModelRecord.FILE)):
         raise UserError(f"{out}: holds files that `ganaug publish` did not write; give another folder")
     version = registry / "versions" / str(current["version"])
@@ -82,7 +85,7 @@ def push_publication(folder: Path, repo: str) -> str:
     """
     from huggingface_hub import HfApi, get_token
 
-    later = f"the folder {folder} stays; `hf upload {repo} {folder}` pushes it"
+    later = f"the folder {folder} stays; `{format_upload(repo, str(folder))}` pushes it"
     if get_token() is None:
         raise StageFailed(f"{HUB_PREFIX}{repo}: not pushed, since nobody is logged in; {later} after `hf auth login`")
     api = HfApi()
@@ -93,6 +96,11 @@ def push_publication(folder: Path, repo: str) -> str:
         reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
         raise StageFailed(f"{HUB_PREFIX}{repo}: not pushed ({reason:.150}); {later}") from None
     return str(url)
+
+
+def format_upload(repo: str, folder: str) -> str:
+    """Return the command that pushes a published folder as ``push_publication`` does."""
+    return shlex.join(["hf", "upload", repo, folder, "--private"])
 
 
 def _strip_paths(model: ModelRecord) -> Record:

@@ -112,7 +112,7 @@ class SearchPlan:
         """Return the job with a trial's settings. Raises UserError if they do not fit together."""
         job = augmentation_choice.apply_choice(apply_settings(self.job, settings, "this trial"), self.run)
         if augmentation_choice.needs_choice(job):
-            raise UserError("classifier.augment: auto cannot be searched for; give light and strong")
+            raise UserError("classifier.augment: auto cannot be searched for; give {choice: [light, strong]}")
         return job
 
     @property

@@ -191,7 +191,9 @@ def _read_condition(where: str, condition_content: Any, before: list[Dimension])
         values = tuple(values) if isinstance(values, list) else (values,)
         for value in values:
             if condition_dimension.distribution != "choice" or value not in condition_dimension.values:
-                raise UserError(f"{where}: when: {key} is never {value!r}")
+                raise UserError(
+                    f"{where}: when: {key} is never {value!r}; name a key that has a choice, and values of it"
+                )
         condition[str(key)] = values
     return condition
 
@@ -215,7 +217,7 @@ def _build_space(path: Path, kind: SearchKind, job: Job, dimensions: list[Dimens
             f"{path}: {length.key}: is read off every trial's curve; give a choice or integers, without when"
         )
     if any(length.key in dimension.when for dimension in other_dimensions):
-        raise UserError(f"{path}: {length.key}: is read off every trial's curve; nothing can depend on it")
+        raise UserError(f"{path}: {length.key}: is read off every trial's curve; leave it out of `when`")
     budgets = sorted(length.values) if length.distribution == "choice" else _spread_evenly(*length.values)
     return SearchSpace(kind, other_dimensions, length.key, tuple(budgets))
 

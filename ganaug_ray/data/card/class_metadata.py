@@ -80,7 +80,7 @@ def read_rows(path: str) -> dict[str, Row]:
             if spelling in names_by_spelling:
                 raise UserError(
                     f"{path}: two rows for one class, {names_by_spelling[spelling]!r} and {class_name!r} "
-                    f"(line {table.line_num})"
+                    f"(line {table.line_num}); keep one of them"
                 )
             names_by_spelling[spelling] = class_name
             # Cells beyond the last column come under None.
@@ -113,7 +113,10 @@ def _match_names(
             )
         for row in matches:
             if row in matched_classes:
-                raise UserError(f"{path}: the row {row!r} could be of class {matched_classes[row]!r} or {name!r}")
+                raise UserError(
+                    f"{path}: the row {row!r} could be of class {matched_classes[row]!r} or {name!r}; write it as one "
+                    "of them"
+                )
             matched_classes[row] = name
             matched_rows[name] = row
     return matched_rows

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -99,8 +99,8 @@ def describe_lost_classes(classes: Sequence[str], rejected: pa.Table) -> list[st
     return sentences
 
 
-def describe_similar_names(classes: Sequence[str]) -> list[str]:
-    """Say which classes have almost the same name.
+def describe_similar_names(classes: Sequence[str], among: Collection[str] | None = None) -> list[str]:
+    """Say which classes have almost the same name; of ``among``, only where one of these is such a class.
 
     >>> describe_similar_names(["Cat", "cat", "dog"])
     ['Cat and cat are two classes whose names are almost the same; give both one name if they are one']
@@ -109,7 +109,8 @@ def describe_similar_names(classes: Sequence[str]) -> list[str]:
     for name in classes:
         key = unicodedata.normalize("NFKC", name).casefold()
         alike["".join(letter for letter in key if letter not in " _-.")].append(name)
-    pairs = [" and ".join(names) for names in alike.values() if len(names) > 1]
+    groups = [names for names in alike.values() if len(names) > 1]
+    pairs = [" and ".join(names) for names in groups if among is None or not set(names).isdisjoint(among)]
     if not pairs:
         return []
     more = f" (and {len(pairs) - MAX_PAIRS} more)" if len(pairs) > MAX_PAIRS else ""

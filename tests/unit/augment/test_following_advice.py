@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ganaug_ray.augment import pseudo_labels
+from ganaug_ray.augment import arms, pseudo_labels
+from ganaug_ray.config import MixConfig
 from ganaug_ray.config.loader import load_job
+from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
@@ -61,3 +63,20 @@ def test_lower_confidence_labels_images(experiment: Run, tmp_path: Path, monkeyp
     run.claim_folder(lower)
     training_stages._label_images(Pipeline(lower, run, Terminal()).context)
     assert len(image_store.read_images(run.pseudo / pseudo_labels.PSEUDO_ONLY_FOLDER))
+
+
+def test_arm_has_advised_classes() -> None:
+    """Where no class is rare, or one is misspelt, an arm takes the classes that the message names."""
+    counts = {"cat": 8, "dog": 6}
+
+    def check(classes: object) -> None:
+        arms.check_classes("a", MixConfig.model_validate({"classes": classes}), counts, rare=[])
+
+    with pytest.raises(UserError, match="name some, such as") as caught:
+        check("rare")
+    example = str(caught.value).partition("such as ")[2].partition(",")[0]
+    assert example == "[dog]"
+    check(parse_yaml(f"classes: {example}", "the advice")["classes"])
+    with pytest.raises(UserError, match="found 'cow', expected one of ") as caught:
+        check(["cow"])
+    check(str(caught.value).partition("expected one of ")[2].split(", "))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ganaug_ray.classify import backbones, initial_weights
+from ganaug_ray.classify import backbones, compared_models, initial_weights
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
@@ -43,3 +43,12 @@ def test_file_replaces_published_weights(name: str, tmp_path: Path, monkeypatch:
     else:
         save_file(weights, tmp_path / name)
     assert prepare(str(tmp_path / name))
+
+
+def test_models_are_compared_as_exemplified() -> None:
+    """A job without models to compare takes those of the example."""
+    with pytest.raises(UserError, match="models: the job has no such section; name two or more, such as") as caught:
+        compared_models.list_pairs(load_job(DIGITS, TINY))
+    example = str(caught.value).partition("such as ")[2]
+    job = load_job(DIGITS, [*TINY, f"models={example}"])
+    assert {name for name, _ in compared_models.list_pairs(job)} == {"cnn", "resnet"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ganaug_ray.config import DataConfig
 from ganaug_ray.data.card.class_metadata import join_classes
 from ganaug_ray.data.ingest.scan import Survey, survey_without_storing
 from ganaug_ray.errors import UserError
+from tests.helpers.labelled import png
 
 SPLIT = {"val": 0.1, "test": 0.2}
 
@@ -121,3 +123,27 @@ def test_facts_need_a_listed_column(tmp_path: Path, column: str) -> None:
         join_classes(["Dürer"], str(path))
     path.write_text(f"{column},genre\nDürer,Renaissance\n", encoding="utf-8")
     assert not join_classes(["Dürer"], str(path))[1]
+
+
+@pytest.mark.parametrize("splits", [{"": 4}, {"train/": 5, "test/": 1}])
+def test_spellings_of_small_classes_become_one(splits: dict[str, int], tmp_path: Path) -> None:
+    """Two folders that differ by case alone are named where each is too small; with one name they are one class."""
+    numbers = itertools.count()
+    for split, images in splits.items():
+        for name, count in (("CAT", images), ("cat", images), ("dog", 8), ("Fox", 8), ("fox", 8)):
+            lay_out_images(tmp_path / split / name, [next(numbers) for _ in range(count)])
+    config = DataConfig(source=[str(tmp_path)])
+    with pytest.raises(UserError, match=r"a class; CAT and cat are two classes .*; give both one name") as caught:
+        survey_without_storing(config)
+    assert "fox" not in str(caught.value)
+    for split in splits:
+        for image in (tmp_path / split / "CAT").iterdir():
+            image.rename(tmp_path / split / "cat" / image.name)
+    assert survey_without_storing(config).classes == ["Fox", "cat", "dog", "fox"]
+
+
+def lay_out_images(folder: Path, numbers: list[int]) -> None:
+    """Write a picture for each number, which is its name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        (folder / f"{number}.png").write_bytes(png(number))

@@ -104,7 +104,7 @@ def test_without_champion_all_models_are_evaluated(copied: Run, tiny_job: Job) -
     places = {str(targets.build_target(copied, model, None).out) for model in every}
     assert len(places) == 4, "one folder a model"
     shutil.rmtree(str(copied.models))
-    with pytest.raises(UserError, match=r"`ganaug train` has not been run there yet; run it first"):
+    with pytest.raises(UserError, match=r"`ganaug train JOB\.yaml` has not been run there yet; run it first"):
         Pipeline(tiny_job, copied, Terminal()).evaluate_models()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -198,8 +199,11 @@ def test_written_job_is_the_one_that_runs(
     written = load_job(out)
     assert written.compare == chosen.compare.model_copy(update=plan)
     assert written.model_copy(update={"compare": chosen.compare, "data": chosen.data}) == chosen
-    with pytest.raises(UserError, match="already exists"):
+    with pytest.raises(UserError, match="already exists; give --out another name"):
         CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    others = [str(out.with_name("another.yaml")) if word == str(out) else word for word in words]
+    CliRunner().invoke(cli.app, others, catch_exceptions=False)
+    assert load_job(out.with_name("another.yaml")).compare == written.compare
 
 
 def open_experiment(photos: Path, out: Path, minutes: float | None, *settings: str) -> source_job.OpenExperiment:
@@ -218,8 +222,13 @@ def test_run_goes_on_with_its_settings(photos: Path, machine: Machine, tmp_path:
     assert machine.timed == []
     with pytest.raises(UserError, match=r"--minutes 20: .* was begun for 10 minutes; leave out --minutes"):
         open_experiment(photos, tmp_path / "out", 20)
-    with pytest.raises(UserError, match="holds an experiment on"):
-        open_experiment(photos / "cat", tmp_path / "out", 10)
+    assert open_experiment(photos, tmp_path / "out", None).job == first.job
+    other = shutil.copytree(photos, tmp_path / "other")
+    with pytest.raises(UserError, match=r"holds an experiment on .*; give --out another folder, or remove that one"):
+        open_experiment(other, tmp_path / "out", 10)
+    assert str(open_experiment(other, tmp_path / "another", 10).run.root).endswith("another")
+    shutil.rmtree(tmp_path / "out")
+    assert open_experiment(other, tmp_path / "out", 10).job.data.source != first.job.data.source
 
 
 def test_equal_command_goes_on_without_plan(photos: Path, machine: Machine, tmp_path: Path) -> None:

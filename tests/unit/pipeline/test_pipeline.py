@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from ganaug_ray import cli
-from ganaug_ray.config import Job
+from ganaug_ray.config import CompareConfig, Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
@@ -174,7 +174,10 @@ def test_metric_without_a_rare_class_is_refused(experiment: Run, tiny_job: Job) 
     """A metric of rare classes is refused where none is rare, by a dry run and before anything is trained."""
     compare = tiny_job.compare.model_copy(update={"metric": "rare_f1"})
     job = tiny_job.model_copy(update={"compare": compare})
-    with pytest.raises(UserError, match=r"compare\.metric rare_f1: no class is rare, .* macro_f1 lets"):
+    with pytest.raises(UserError, match=r"compare\.metric rare_f1: no class is rare, .*; (macro_f1) lets") as caught:
         Pipeline(job, experiment, Terminal()).prepare_data()
+    advised = {"metric": str(caught.value).rpartition("; ")[2].split()[0]}
+    followed = job.model_copy(update={"compare": CompareConfig.model_validate(compare.model_dump() | advised)})
+    Pipeline(followed, experiment, Terminal()).prepare_data()
     with pytest.raises(UserError, match=r"compare\.metric rare_f1"):
         dry_run.describe_job(job, experiment)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -15,9 +17,12 @@ from typer.testing import CliRunner
 import ganaug_ray
 from ganaug_ray import cli
 from ganaug_ray.cli.publish import publish
+from ganaug_ray.config import Job
+from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.report import publication
 from tests.helpers import wsgi
 from tests.helpers.hub import PushedRepository
@@ -76,20 +81,53 @@ def test_other_folders_are_left_alone(experiment: Run, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="holds files that `ganaug publish` did not write"):
         publication.write_publication(experiment, Folder.from_uri(tmp_path), "x")
+    assert publication.write_publication(experiment, Folder.from_uri(tmp_path / "another"), "x")
     with pytest.raises(UserError, match="has no verdict yet"):
         publication.write_publication(Run(Folder.from_uri(tmp_path)), Folder.from_uri(tmp_path / "out"), "x")
     with pytest.raises(UserError, match="expected hf:OWNER/NAME"):
         CliRunner().invoke(cli.app, ["publish", str(experiment.root), "hf:pets"], catch_exceptions=False)
 
 
+def test_champion_is_published_once_promoted(experiment: Run, tiny_job: Job, tmp_path: Path) -> None:
+    """A best model that is no champion is published after the command in the message."""
+    shutil.copytree(str(experiment.root), tmp_path / "tiny", symlinks=True, ignore=shutil.ignore_patterns("registry"))
+    run = Run(Folder.from_uri(tmp_path / "tiny"))
+    out = Folder.from_uri(tmp_path / "out")
+    with pytest.raises(UserError, match=rf"`ganaug promote {run.root}/job\.yaml --out {run.root}` makes it so"):
+        publication.write_publication(run, out, "x")
+    Pipeline(tiny_job, run, Terminal()).promote_champion()
+    assert publication.write_publication(run, out, "x")
+
+
+def test_advised_upload_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that pushes a folder later makes a private repository of it, as the first attempt would have."""
+    from huggingface_hub.cli.hf import app
+
+    folder = tmp_path / "my models" / "published"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("# pets")
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    with pytest.raises(StageFailed, match=r"`hf upload .*` pushes it after `hf auth login`") as caught:
+        publication.push_publication(folder, "someone/pets")
+    match = re.search("`(hf upload .*?)`", str(caught.value))
+    assert match
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    repository = PushedRepository()
+    with wsgi.serve(repository) as port:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        app(shlex.split(match[1])[1:], standalone_mode=False)
+    assert repository.made.get("visibility") == "private"
+    assert repository.files == {"README.md": b"# pets"}
+
+
 def test_push_without_token_or_network_says_how(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing can be pushed the folder stays, and a sentence has the command that pushes it."""
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    with pytest.raises(StageFailed, match=rf"nobody is logged in; .*`hf upload someone/pets {published}`"):
+    with pytest.raises(StageFailed, match=rf"nobody is logged in; .*`hf upload someone/pets {published} --private`"):
         publication.push_publication(published, "someone/pets")
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_x")
-    with pytest.raises(StageFailed, match=rf"not pushed \(.*`hf upload someone/pets {published}`"):
+    with pytest.raises(StageFailed, match=rf"not pushed \(.*`hf upload someone/pets {published} --private`"):
         publication.push_publication(published, "someone/pets")
     assert (published / "README.md").exists()
 

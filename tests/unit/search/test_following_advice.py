@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
+from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.hardware import Hardware
-from ganaug_ray.search import driver
+from ganaug_ray.search import driver, tracking
 from ganaug_ray.search.search_plan import SearchPlan
 from ganaug_ray.search.search_space import SearchKind, SearchSpace
 from ganaug_ray.search.tune_runner import plan_trials
@@ -63,6 +65,27 @@ def check_space(tmp_path: Path, kind: str, job: Job, *lines: str) -> SearchSpace
             [STRATEGY, WEIGHT_OF_MIX],
         ),
         ("mix", SPREAD, [WEIGHT_OF_MIX, STRATEGY], "is not a key above this one", [STRATEGY, WEIGHT_OF_MIX]),
+        (
+            "mix",
+            SPREAD,
+            [STRATEGY, "augment.weight: {uniform: [0.2, 0.8], when: {augment.strategy: [balance]}}"],
+            "name a key that has a choice, and values of it",
+            [STRATEGY, WEIGHT_OF_MIX],
+        ),
+        (
+            "mix",
+            SPREAD,
+            [RATIO.replace("choice: [0.5]", "uniform: [0, 1]"), WEIGHT_OF_MIX.replace("strategy: [mix]", "ratio: [1]")],
+            "name a key that has a choice, and values of it",
+            [STRATEGY, WEIGHT_OF_MIX],
+        ),
+        (
+            "gan",
+            [],
+            ["gan.steps: {choice: [4, 8]}", "gan.lr: {uniform: [0.1, 0.2], when: {gan.steps: [8]}}"],
+            "gan.steps: is read off every trial's curve; leave it out of `when`",
+            [STEPS, LR],
+        ),
         ("gan", [], [LR, STEPS, "gan.epochs: {choice: [4]}"], "give one of gan.steps and gan.epochs", [LR, STEPS]),
         ("gan", [], [LR, "gan.steps: {uniform: [4, 8]}"], "give a choice or integers", [LR, STEPS]),
         ("mix", SPREAD, [STRATEGY, WEIGHT], "leave one out", [STRATEGY]),
@@ -142,3 +165,40 @@ def test_fewer_workers_fit_the_cluster(tiny_job: Job, workers: int, cpus: float,
     assert match
     for fewer in range(1, int(match[1]) + 1):
         assert count_trials(fewer) >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"), [("spaces: {gan.lr: 1}", "expected about and space"), ("space: 1", "space: expected keys of")]
+)
+def test_file_of_a_space_has_advised_keys(tmp_path: Path, tiny_job: Job, text: str, advice: str) -> None:
+    """A file with other keys is a space once it has the two that the message names."""
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=advice):
+        driver.check_space("gan", path, tiny_job, None)
+    path.write_text(f"about: rates\nspace:\n  {LR}\n")
+    assert len(driver.check_space("gan", path, tiny_job, None).dimensions) == 1
+
+
+def test_augmentation_is_searched_among_advised_values(tmp_path: Path, tiny_job: Job) -> None:
+    """A trial cannot have the augmentation chosen; each value that the message names is trained with."""
+    job = load_job(DIGITS, [*TINY, "classifier.augment=auto"])
+    plan = SearchPlan(job, SearchSpace("classifier", ()), str(Folder.from_uri(tmp_path / "search")))
+    with pytest.raises(UserError, match="cannot be searched for; give") as caught:
+        plan.build_job({"classifier.augment": "auto"})
+    choice = parse_yaml(str(caught.value).partition("give ")[2], "the advice")["choice"]
+    assert [plan.build_job({"classifier.augment": value}).classifier.augment for value in choice] == choice
+
+
+def test_tracking_address_is_as_exemplified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of an address is taken; without the package the search begins once it is left out."""
+    with pytest.raises(UserError, match="expected mlflow:URI, such as") as caught:
+        tracking.build_trackers("http://host:5000", Folder.from_uri(tmp_path), "x")
+    example = str(caught.value).partition("such as ")[2]
+    monkeypatch.setattr(tracking, "MLflowTracker", lambda uri, *rest: uri)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    assert tracking.build_trackers(example, Folder.from_uri(tmp_path), "x")[1] == "http://host:5000"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install mlflow-skinny, or leave search\.tracking out"):
+        tracking.build_trackers(example, Folder.from_uri(tmp_path), "x")
+    assert len(tracking.build_trackers(load_job(DIGITS).search.tracking, Folder.from_uri(tmp_path), "x")) == 1

@@ -11,11 +11,14 @@ import pytest
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.serve import auth, launch
+from ganaug_ray.serve.deployment_settings import DeploymentSettings
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.problem_details import ProblemError
+from ganaug_ray.serve.ray_deployment import read_required_keys
 from ganaug_ray.serve.rollout_config import Rollout
-from ganaug_ray.serve.serve_config import ListenAddress, parse_replicas
+from ganaug_ray.serve.serve_config import ListenAddress, check_gpus, choose_gpus, choose_replicas, parse_replicas
 from tests.helpers.serving import free_port, promote
 
 KEY = "long-enough-a-key"
@@ -115,6 +118,61 @@ def test_rollout_is_taken_once_advice_is(given: dict[str, Any], advice: str, fol
     with pytest.raises(UserError, match=advice):
         Rollout.from_options(**given)
     assert Rollout.from_options(**followed)
+
+
+def test_listed_limits_are_taken() -> None:
+    """A limit of another name is refused with the names that there are, and each of these is one."""
+    with pytest.raises(UserError, match="there is no limit 'pictures'; they are") as caught:
+        RequestLimits.from_settings(["pictures=8"])
+    names = str(caught.value).partition("they are ")[2].split(", ")
+    limits = RequestLimits.from_settings([f"{name}=8" for name in names])
+    assert {getattr(limits, name) for name in names} == {8}
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2])
+def test_gpus_and_replicas_are_taken_as_advised(gpus: int) -> None:
+    """A share that is exemplified, the GPUs that there are, and the replicas that have room are taken."""
+    hardware = Hardware.of_one_machine(8, gpus)
+    with pytest.raises(UserError, match="such as") as caught:
+        check_gpus(1.5)
+    check_gpus(float(str(caught.value).partition("such as ")[2].partition(",")[0]))
+    with pytest.raises(UserError, match=r"give --gpus \d, or leave it out$") as caught:
+        choose_gpus(4, hardware)
+    match = re.search(r"give --gpus (\d)", str(caught.value))
+    assert match
+    assert choose_gpus(float(match[1]), hardware) == gpus
+    assert choose_gpus(None, hardware) <= gpus
+    with pytest.raises(UserError, match=r"--gpus 0$") as caught:
+        choose_replicas((4, 8), hardware, gpus=1)
+    assert choose_replicas((4, 8), hardware, gpus=0) == (4, 8)
+    match = re.search(r"give --replicas (\d), or", str(caught.value))
+    assert bool(match) == bool(gpus)
+    if match:
+        assert choose_replicas((int(match[1]), 8), hardware, gpus=1) == (gpus, gpus)
+
+
+@pytest.mark.parametrize("advice", [f"set {auth.KEY_VARIABLE}", "give --key-file"])
+def test_replica_starts_with_a_key(advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica without a key that it needs starts with one, from either place that is named."""
+    monkeypatch.delenv(auth.KEY_VARIABLE, raising=False)
+    with pytest.raises(UserError, match=advice):
+        read_required_keys(DeploymentSettings("pets"))
+    if advice.startswith("set"):
+        monkeypatch.setenv(auth.KEY_VARIABLE, KEY)
+        assert read_required_keys(DeploymentSettings("pets"))
+    else:
+        (tmp_path / "keys").write_text(f"{KEY}\n")
+        assert read_required_keys(DeploymentSettings("pets", key_file=str(tmp_path / "keys")))
+
+
+def test_replica_with_tls_starts_without_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that answers by https alone starts once Ray's proxy is not asked for."""
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
+    monkeypatch.setenv(auth.KEY_VARIABLE, KEY)
+    with pytest.raises(UserError, match="start Ray without RAY_SERVE_ENABLE_HA_PROXY") as caught:
+        read_required_keys(DeploymentSettings("pets", tls=True))
+    monkeypatch.delenv(str(caught.value).rpartition(" ")[2])
+    assert read_required_keys(DeploymentSettings("pets", tls=True))
 
 
 def test_examples_of_numbers_are_taken() -> None:

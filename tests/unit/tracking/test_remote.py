@@ -168,6 +168,8 @@ def test_missing_package_names_setting(tiny_job: Job, tmp_path: Path, monkeypatc
         job = tiny_job.model_copy(update={"tracking": TrackingConfig(**{name: "x"})})
         with pytest.raises(UserError, match=rf"tracking\.{name}: .*not installed; pip install"):
             servers.open_servers(job, Run(Folder.from_uri(tmp_path)))
+    left_out = tiny_job.model_copy(update={"tracking": TrackingConfig()})
+    assert servers.open_servers(left_out, Run(Folder.from_uri(tmp_path))) == []
 
 
 @pytest.fixture
