@@ -61,7 +61,7 @@ def test_short_idx_file_is_copied_again(tmp_path: Path) -> None:
 
 def test_known_digits_are_taken() -> None:
     """Another data set of scikit-learn's is refused with the one that there is."""
-    known = refuse("sklearn:iris", r"only (\S+) is known")[1]
+    known = refuse("sklearn:iris", r"only (\S+) can be read")[1]
     assert len({raw.label for raw in read(known)}) == 10
 
 
