@@ -40,7 +40,7 @@ def test_ranks_reserve_a_cpu(use_gpu: bool, reserved: dict[str, float], monkeypa
         def fit(self) -> Any:
             return ray.train.Result(metrics={}, checkpoint=None, error=None, path=None, metrics_dataframe=None)
 
-    monkeypatch.setattr(worker_group, "TorchTrainer", Trainer)
+    monkeypatch.setattr(worker_group, "BoundedTorchTrainer", Trainer)
     monkeypatch.setattr(ray.train.Result, "return_value", None, raising=False)
     worker_group._run_trainer(print, None, 2, Folder.from_uri("/nowhere"), "pack", [], use_gpu)
     (config,) = asked
