@@ -109,7 +109,8 @@ def test_unwritable_output_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("verb", "needed"), [("train", "prepare"), ("generate", "prepare"), ("promote", "compare")])
 def test_missing_stage_is_named(tmp_path: Path, verb: str, needed: str) -> None:
     """A command that comes too early names the one that has to run before."""
-    refused(ganaug(verb, str(DIGITS), "--out", str(tmp_path / "out")), f"`ganaug {needed} {DIGITS} --out ", "not been run")
+    result = ganaug(verb, str(DIGITS), "--out", str(tmp_path / "out"))
+    refused(result, f"`ganaug {needed} {DIGITS} --out ", "not been run")
 
 
 def test_unknown_commands_and_options_are_refused(tmp_path: Path) -> None:
