@@ -67,7 +67,7 @@ def show(
         figures = collect_figures(experiment)
         lines.append(("images", f"{figures['images']}; {len(dataset.classes)} classes"))
     lines += _describe_answer(experiment)
-    if champion := experiment.describe_champion():
+    if champion := experiment.describe_champion(experiment.verdict.name_arm if experiment.verdict else str):
         lines.append(("champion", champion))
     files = {"page": PAGE, "curves": live_page.FILE}
     files |= {"verdict": "verdict.json", "settings": "job.yaml", "log": "log.txt"}

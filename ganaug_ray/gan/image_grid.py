@@ -13,7 +13,7 @@ MAX_CLASS_ROWS = 10  # of the pictures with a row a class
 
 
 def arrange_grid(rows: list[np.ndarray]) -> np.ndarray:
-    """Arrange images in a white grid, a row of it for each of the list: uint8 [N, H, W, 1 or 3] -> uint8 [H', W', 3].
+    """Arrange images in a white grid, whose rows are given: uint8 [N, H, W, 1 or 3] each -> uint8 [H', W', 3].
 
     The first row is the longest. This is torchvision's ``make_grid`` without its two seconds of import.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -74,13 +74,17 @@ class Experiment:
         values = [metric.format_with_unit(verdict.arms[name].mean[verdict.metric]) for name in names]
         return f"{metric.name} {' → '.join(values)}"
 
-    def describe_champion(self) -> str:
-        """Return the arm of the promoted model, and its version; empty before there is one."""
+    def describe_champion(self, name_arm: Callable[[str], str] = str) -> str:
+        """Return the arm of the promoted model, and its version; empty before there is one.
+
+        Args:
+            name_arm: says how the arm is called; absent: as in the job.
+        """
         registry = find_registry(self.run.root)
         champion = experiment_dir.read_marker(registry, "champion.json") if registry else None
         if champion is None:
             return ""
-        return f"{champion['lineage']['arm']}, version {champion['version']}"
+        return f"{name_arm(champion['lineage']['arm'])}, version {champion['version']}"
 
 
 def open_found_experiment(name: str, home: Folder) -> Experiment:

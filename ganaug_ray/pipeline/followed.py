@@ -6,6 +6,7 @@ import functools
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from ganaug_ray.augment.arm_titles import name_arms
 from ganaug_ray.tracking.follow import TENSORBOARD_FOLDER, Tracker, follow_trainings
 from ganaug_ray.tracking.live_page import LivePage
 from ganaug_ray.tracking.remote import RemoteTracker
@@ -24,7 +25,8 @@ def follow_pipeline(pipeline: Pipeline) -> AbstractContextManager[None]:
     """
     run = pipeline.run
     say = functools.partial(pipeline.terminal.print_stage_line, "curves", "note")
-    trackers: list[Tracker] = [TensorBoardTracker(run.root / TENSORBOARD_FOLDER), LivePage(run.root)]
+    page = LivePage(run.root, name_arms(pipeline.job))
+    trackers: list[Tracker] = [TensorBoardTracker(run.root / TENSORBOARD_FOLDER), page]
     warn = functools.partial(pipeline.terminal.print_stage_line, "tracking", "note")
     trackers += [RemoteTracker(server, run, pipeline.job, warn) for server in open_servers(pipeline.job, run)]
     return follow_trainings(run, trackers, say)

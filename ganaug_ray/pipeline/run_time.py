@@ -22,13 +22,13 @@ from ganaug_ray.runtime import hardware, resources
 from ganaug_ray.runtime.hardware import Hardware
 
 # Seconds, as seen in runs on two busy cores, over how much longer steps took there than they computed.
-RAY_START_S = 16.0  # Ray itself, and what its first processes take longer than those of later stages
+RAY_START_S = 7.0  # Ray itself, and what its first processes take longer than those of later stages
 PROCESSES_START_S = 4.0  # until the processes of a stage train
 RANKS_START_S = 24.0  # until Ray Train has the ranks of a training together
 DATASET_S = 2.5  # of each split, besides reading the images: shards, and the card with its plots
 FIT_S = 1.5  # of each classifier, besides its steps: loading, predictions, the model's files
 GAN_END_S = 2.5  # of each GAN, besides its figures: pictures, film, the generator's files
-POOL_S = 4.0
+POOL_S = 1.5
 POOL_ANSWERS = 5  # answers to an image that drawing and screening it takes as long as
 VERDICT_S = 1.0
 EVALUATION_S = 5.0

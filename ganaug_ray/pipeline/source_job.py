@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ganaug_ray.addresses import expand_home, resolve_source
 from ganaug_ray.config import Job
@@ -27,6 +28,9 @@ from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.sequential_plan import allow_looks
 from ganaug_ray.pipeline.split_plan import plan_given
 from ganaug_ray.pipeline.step_timer import StepTimer
+
+if TYPE_CHECKING:
+    from ganaug_ray.pipeline.run_time import RunTime
 
 ARCHIVES_AND_TABLES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", *json_lines.SUFFIXES, ".parquet")
 
@@ -99,7 +103,7 @@ def choose_source_job(
         chosen = choose_default_job(base, minutes, lambda words: progress.update(0.0, words), timer)
         notify = functools.partial(terminal.print_stage_line, "plan", "note")
         job = fit_plan_to_images(chosen.job, chosen.facts, notify)
-        chosen.facts.estimate(job)  # the steps that it needs are timed while the bar moves
+        time = chosen.facts.estimate(job)
     if not job.about:
         job = job.model_copy(update={"about": f"do synthetic images of {name_source(source)} help?"})
     for key, reason in chosen.reasons.items():
@@ -109,15 +113,19 @@ def choose_source_job(
     reasons = dict(chosen.reasons)
     if job.compare.planned_seeds:
         reasons["compare.splits"] = f"{describe_plan(job)}; planned for {minutes:g} minutes"
+    elif exceeds_budget(time.total_s, minutes):
+        notify(_format_too_few(minutes, time))
     return DefaultJob(job, chosen.facts, reasons)
 
 
 def describe_too_few_minutes(job: Job, facts: JobFacts) -> str | None:
-    """Say that the job chosen for a source takes longer than its budget; None where it fits."""
+    """Say that the planned job for a source takes longer than its budget; None where it fits, or is not planned."""
     minutes = job.compare.budget_minutes
     time = facts.estimate(job)
-    if minutes is None or not exceeds_budget(time.total_s, minutes):
-        return None
+    return None if minutes is None or not exceeds_budget(time.total_s, minutes) else _format_too_few(minutes, time)
+
+
+def _format_too_few(minutes: float, time: RunTime) -> str:
     return f"{minutes:g} minutes are too few: even the smallest run takes {time.describe()}"
 
 

@@ -47,5 +47,5 @@ class BoundedTorchTrainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         if self.scaling_config.elasticity_enabled:  # type: ignore[attr-defined]  # Train v2's, Ray's hints say Tune's
-            arguments["scaling_policy"] = BoundedElasticPolicy(self.scaling_config)  # type: ignore[arg-type]
+            arguments["scaling_policy"] = BoundedElasticPolicy(self.scaling_config)  # type: ignore[arg-type]  # likewise
         return super()._initialize_and_run_controller(**arguments)  # type: ignore[misc]  # likewise

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ganaug_ray.tracking.training_log import TrainingLog
@@ -80,12 +80,17 @@ def draw_gan_charts(logs: Sequence[TrainingLog]) -> list[Chart]:
     return charts
 
 
-def draw_classifier_charts(logs: Sequence[TrainingLog]) -> list[Chart]:
-    """Draw the charts of classifiers: accuracy and loss, a line a model, a colour an arm."""
+def draw_classifier_charts(logs: Sequence[TrainingLog], titles: Mapping[str, str]) -> list[Chart]:
+    """Draw the charts of classifiers: accuracy and loss, a line a model, a colour an arm.
+
+    Args:
+        logs: of the models' trainings.
+        titles: arm -> its name in the legend, where that is not the arm's own.
+    """
     charts = []
     for key, title in _CLASSIFIER_CHARTS.items():
         curves = [(get_arm(log.name), curve) for log in logs for curve in _extract([log], key)]
-        charts += _draw_chart(title, curves)
+        charts += _draw_chart(title, [(titles.get(arm, arm), curve) for arm, curve in curves])
     return charts
 
 

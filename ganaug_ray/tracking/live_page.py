@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import quote
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
@@ -21,10 +23,12 @@ class LivePage:
 
     Args:
         root: the experiment's folder.
+        titles: arm -> what its classifiers are trained on, in words; absent: arms have their own names.
     """
 
-    def __init__(self, root: Folder) -> None:
+    def __init__(self, root: Folder, titles: Mapping[str, str] = MappingProxyType({})) -> None:
         self._root = root
+        self._titles = titles
         self._logs: list[TrainingLog] = []
         self._is_drawn = False
 
@@ -55,7 +59,7 @@ class LivePage:
             at=time.strftime("%H:%M:%S"),
             sections=[
                 ("The GAN" if len(gans) == 1 else "The GANs", curves.draw_gan_charts(gans), samples),
-                ("Classifiers", curves.draw_classifier_charts(classifiers), []),
+                ("Classifiers", curves.draw_classifier_charts(classifiers, self._titles), []),
             ],
             width=curves.WIDTH,
             height=curves.HEIGHT,

@@ -124,7 +124,6 @@ async function describe() {
   for (const [name, value] of Object.entries(card.metrics)) if (typeof value === "number")
     fact(name[0].toUpperCase() + name.slice(1).replaceAll("_", " "), SHARES.test(name) ? percent(value) : value.toFixed(4));
   fact("Chosen because", card.lineage.reason);
-  fact("Arm", card.lineage.arm);
   for (const [name, value] of Object.entries(card.lineage.inputs || {})) fact(`Made from ${name}`, typeof value === "string" ? value : JSON.stringify(value));
   fact("Weights", card.hash);
   find("card").hidden = false;

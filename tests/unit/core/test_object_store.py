@@ -85,11 +85,11 @@ def timeless(files: dict[str, bytes]) -> dict[str, bytes]:
         ".html": rf"{duration}|--out</span> <span>[^<]+|width: [\d.]+%|\d\d? [A-Z][a-z]+ 20\d\d",
     }
     own = json.loads(files["report.json"])["hash"].encode()
-    found = {}
+    timeless_files = {}
     for name, content in files.items():
         pattern = changing.get(Path(name).suffix)
-        found[name] = re.sub(pattern.encode(), b"", content).replace(own, b"") if pattern else content
-    return found
+        timeless_files[name] = re.sub(pattern.encode(), b"", content).replace(own, b"") if pattern else content
+    return timeless_files
 
 
 def test_object_store_experiment_equals_disk(flaky: tuple[Flaky, Folder], tiny_job: Job, experiment: Run) -> None:

@@ -82,8 +82,8 @@ def test_facts_are_of_one_class(
         join_classes(classes, str(table))
     assert advice in str(caught.value)
     table.write_text("\n".join(["name,fact", *followed]))
-    found = join_classes(classes, str(table))[0]
-    assert found[classes[-1]]["fact"] == followed[0][-1]
+    facts = join_classes(classes, str(table))[0]
+    assert facts[classes[-1]]["fact"] == followed[0][-1]
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])

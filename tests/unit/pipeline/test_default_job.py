@@ -72,7 +72,8 @@ def choose(photos: Path, minutes: float, *settings: str) -> DefaultJob:
 @pytest.mark.parametrize(
     ("minutes", "step_s", "size", "lengths", "plan"),
     [
-        (10, 0.13, 32, SHORT, (1, 5)),
+        (8, 0.13, 32, SHORT, (1, 5)),
+        (10, 0.13, 32, LEAST, (5, 1)),
         (3, 0.13, 32, LEAST, (1, 3)),
         (30, 0.13, 32, SHORT, (5, 2)),
         (60, 0.13, 32, MEDIUM, (5, 2)),
@@ -177,6 +178,8 @@ def test_choices_are_said_in_a_sentence_each(
     words = source_job.describe_too_few_minutes(chosen.job, chosen.facts)
     assert words is not None
     assert words.startswith("3 minutes are too few: even the smallest run takes about")
+    choose(photos, 3, "compare.splits=1", "compare.seeds=3")
+    assert "3 minutes are too few" in " ".join(capsys.readouterr().out.split()), "nobody else tells it of a given plan"
     fitting = choose(photos, 30)
     assert source_job.describe_too_few_minutes(fitting.job, fitting.facts) is None
 

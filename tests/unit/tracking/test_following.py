@@ -146,14 +146,15 @@ def test_page_shows_curves_and_newest_samples(logged: LoggedExperiment, tmp_path
     """While trainings run the page asks to be read again; it has their curves, arms and the newest samples."""
     logged.log("gan", 100, loss_g=1.25, loss_d=0.75)
     logged.draw_samples("gan", 100, 200)
-    page = LivePage(logged.root)
+    page = LivePage(logged.root, {"real+classic": "real images alone"})
     logged.update(page)
     text = (tmp_path / "training.html").read_text()
     assert 'http-equiv="refresh"' in text
     assert "gan/samples/step-00000100.png" in text
     assert "step-00000050.png" not in text
     assert "loss on training images" in text
-    assert "real+classic" in text
+    assert "real images alone" in text
+    assert "real+classic" not in text
     assert "KID (teacher, validation images)" in text
     page.close()
     assert 'http-equiv="refresh"' not in (tmp_path / "training.html").read_text()

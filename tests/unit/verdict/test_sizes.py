@@ -11,6 +11,7 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import VerdictRecord
+from ganaug_ray.core.run_clock import PartClock, RunClock
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
@@ -94,7 +95,11 @@ def test_each_size_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Every number of training images is an experiment of its own, and none runs twice."""
     made: list[tuple[str, int | None]] = []
 
+    clocks: list[type] = []
+
     def reach_verdict(self: Pipeline) -> None:
+        self._start_clock()
+        clocks.append(type(self.terminal.clock))
         made.append((str(self.run.root).removeprefix(str(tmp_path)), self.job.data.train_per_class))
         n = self.job.data.train_per_class or 0
         verdict(self.run.root, [n / 100, n / 99], [n / 90, n / 91])
@@ -103,7 +108,12 @@ def test_each_size_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     job = load_job(DIGITS, [*TINY, "compare.sizes=[4, 12]"])
     run = Run(Folder.from_uri(tmp_path))
     run.claim_folder(job)
-    Pipeline(job, run, Terminal()).run_size_experiments()
+    terminal = Terminal()
+    whole = terminal.clock = RunClock({"sizes": 90.0, "report": 10.0})
+    Pipeline(job, run, terminal).run_size_experiments()
+    assert clocks == [PartClock] * 3, "the time left is that of the whole run"
+    assert terminal.clock is whole
+    assert (whole.estimate_left(0.0) or 0.0) <= 10.0, "of the sizes nothing is left"
     assert made == [("", 8), ("/sizes/4", 4), ("/sizes/12", 12)]
     first = (tmp_path / "sizes.json").read_bytes()
     assert [point["per_class"] for point in run.root.read_json("sizes.json")["points"]] == [4, 8, 12]
