@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ganaug_ray.config.augment import Kind
 
 
+MAX_NAMED_CLASSES = 8  # in the line of an arm
+
+
 class ArmKind(ABC):
     """What distinguishes the arms of one kind from the baseline: settings, extra rows, batches and words.
 
@@ -91,6 +94,9 @@ class ArmKind(ABC):
             parts[0] += f" of {', '.join(arm.classes)}"
         elif arm.classes != "all":
             parts[0] += f" of {arm.classes} classes"
+            used = [name for name in counts if name not in unused]
+            if unused and len(used) <= MAX_NAMED_CLASSES:
+                parts[0] += f" ({', '.join(used)})"
         if arm.source != OWN_GAN:
             parts[0] += f" from {arm.source}"
         if arm.traits.stored and arm.source in (OWN_GAN, GENERATOR):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import webbrowser
 from collections.abc import Sequence
+from contextlib import nullcontext
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,20 +33,23 @@ def list_runs(
     ] = None,
 ) -> None:
     """List the experiments in a folder: name, date, verdict, figures, champion."""
+    from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.storage import Folder
-    from ganaug_ray.pipeline.experiments import list_experiments
+    from ganaug_ray.pipeline.experiments import find_experiments
 
     home = Folder.from_uri(folder) if folder else open_home()
-    experiments = list_experiments(home)
-    if not experiments:
+    rows: list[tuple[datetime, tuple[str, ...]]] = []
+    shown = Terminal().show_progress("ls", lambda: (0.0, f"{len(rows)} experiments found in {home}"))
+    with shown if sys.stdout.isatty() else nullcontext():  # a file or a pipe gets the table alone
+        for experiment in find_experiments(home):
+            when, figures = f"{experiment.changed:%Y-%m-%d %H:%M}", experiment.describe_figures()
+            row = (experiment.name, when, experiment.state, figures, experiment.describe_champion())
+            rows.append((experiment.changed, row))
+    if not rows:
         print(f"{home}: there is no experiment in it")
         return
-    rows = [("NAME", "WHEN", "VERDICT", "FIGURES", "CHAMPION")]
-    for experiment in experiments:
-        when = f"{experiment.changed:%Y-%m-%d %H:%M}"
-        figures = experiment.describe_figures()
-        rows.append((experiment.name, when, experiment.state, figures, experiment.describe_champion()))
-    print(_align(rows))
+    newest_first = sorted(rows, key=lambda dated: dated[0], reverse=True)
+    print(_align([("NAME", "WHEN", "VERDICT", "FIGURES", "CHAMPION"), *(row for _, row in newest_first)]))
 
 
 def show(

@@ -26,6 +26,7 @@ PLAIN_LINE_INTERVAL_S = 15.0  # seconds between lines where there is no terminal
 STAGE_NAME_WIDTH = 10
 STATUS_WIDTH = 6
 BAR_WIDTH = 16
+NARROW = 100  # characters: below that the bar is shorter and without its clock, so that the words have room
 BAR_PATIENCE_S = 5.0  # seconds for a bar to end; one that cannot must not keep an interrupted run from ending
 
 ReadProgress = Callable[[], tuple[float, str]]
@@ -186,19 +187,24 @@ class Terminal:
         return self._last_read
 
     def _open_bar(self, stage: str, screen: Console) -> Progress:
+        is_narrow = screen.width < NARROW
+        clock = () if is_narrow else (TimeElapsedColumn(),)
         columns = (
             TextColumn(f"[bold]{stage:<{STAGE_NAME_WIDTH}}[/]"),
             SpinnerColumn(),
-            BarColumn(bar_width=BAR_WIDTH),
+            BarColumn(bar_width=BAR_WIDTH // 2 if is_narrow else BAR_WIDTH),
             TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
+            *clock,
             TextColumn("{task.fields[left]}", markup=False),
-            TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            # A ratio makes this the one column that gives way, with an ellipsis.
+            TextColumn(
+                "{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            ),
         )
         # By default rich would draw what other libraries print above its bar; it belongs in the log.
         return Progress(
             *columns, console=screen, transient=True, redirect_stdout=False, redirect_stderr=False,
-            refresh_per_second=DRAWS_PER_S,
+            refresh_per_second=DRAWS_PER_S, expand=True,
         )  # fmt: skip
 
     def _draw_bar(self, stage: str, stop: threading.Event) -> None:

@@ -7,6 +7,7 @@ import shlex
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from ganaug_ray.augment import arms, usable_arms
 from ganaug_ray.classify import compared_models
@@ -45,7 +46,9 @@ def compare_arms(context: StageContext) -> None:
         count = from_experiment.record_looks(context.job, context.run)
         if note := count.describe_price(len(arms.list_candidates(context.job)), context.job.compare.looks):
             context.terminal.print_stage_line("compare", "note", note)
-        record = {"hash": current, "inputs": inputs, **from_experiment.build_verdict(context.job, context.run, count)}
+        verdict = from_experiment.build_verdict(context.job, context.run, count)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        record = {"hash": current, "inputs": inputs, "answered_at": now, **verdict}
         return VerdictRecord.write(context.run.root, "compare", started, record)
 
     verdict = VerdictRecord.find(context.run.root)

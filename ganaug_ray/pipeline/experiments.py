@@ -99,10 +99,10 @@ def open_found_experiment(name: str, home: Folder) -> Experiment:
     raise UserError(f"{name}: no experiment here, and none of that name in {home}; `ganaug ls` lists them")
 
 
-def list_experiments(home: Folder) -> list[Experiment]:
-    """List the experiments below a folder, the newest first."""
-    experiments = [_open(folder, name) for name, folder in _find(home, "", MAX_DEPTH)]
-    return sorted(experiments, key=lambda experiment: experiment.changed, reverse=True)
+def find_experiments(home: Folder) -> Iterator[Experiment]:
+    """Yield the experiments below a folder, each as soon as it is found: an object store takes a while for them."""
+    for name, folder in _find(home, "", MAX_DEPTH):
+        yield _open(folder, name)
 
 
 def _find(folder: Folder, name: str, depth: int) -> Iterator[tuple[str, Folder]]:
@@ -116,7 +116,7 @@ def _find(folder: Folder, name: str, depth: int) -> Iterator[tuple[str, Folder]]
 
 def _open(folder: Folder, name: str) -> Experiment:
     verdict = VerdictRecord.find(folder)
-    changed = folder.find_write_time(VerdictRecord.FILE if verdict else "job.yaml")
+    changed = verdict.find_time(folder) if verdict else folder.find_write_time("job.yaml")
     job = yaml.safe_load(folder.read_bytes("job.yaml"))
     return Experiment(name, Run(folder), job, changed, verdict)
 

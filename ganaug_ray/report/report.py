@@ -78,7 +78,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     return {
         "experiment": run.root.name,
         "about": job.about,
-        "answered": f"{run.root.find_write_time(VerdictRecord.FILE):%-d %B %Y}",
+        "answered": f"{verdict.find_time(run.root):%-d %B %Y}",
         "images": sum(sum(counts.values()) for counts in facts.counts.values()),
         "verdict": _collect_verdict(verdict),
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},

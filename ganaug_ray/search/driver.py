@@ -112,9 +112,13 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: BestJobFile | None
     status = "kept" if complete else "done"
     pipeline.terminal.print_stage_line("search", status, record["sentence"], record["seconds"])
     pipeline.terminal.print_stage_line("search", "note", f"{plan.folder}/search.html has all trials")
-    if write is not None and record["best"]:
-        write.write_job(plan, record)
-        pipeline.terminal.print_stage_line("search", "note", f"{write.path} has the job with these settings")
+    if write is not None and (best := record["best"]):
+        text = f"{write.path} has the job with these settings"
+        if best["trial"] == record["baseline"]:
+            text = f"{write.path} was not written, as no mix did better; augment.ratio 0 trains on real images alone"
+        else:
+            write.write_job(plan, record)
+        pipeline.terminal.print_stage_line("search", "note", text)
 
 
 def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials: int | None) -> None:
@@ -196,7 +200,8 @@ def _claim_folder(plan: SearchPlan) -> None:
         if stored["fingerprint"] != identity["fingerprint"]:
             difference = "space" if stored["space"] != identity["space"] else "job"
             raise UserError(
-                f"{plan.folder}: holds a search with another {difference}; give another --out, or remove that folder"
+                f"{plan.folder}: holds a search with another {difference}; give the same settings as then, another "
+                "--out, or remove that folder"
             )
     plan.folder.create().write_json(IDENTITY_FILE, identity)
 

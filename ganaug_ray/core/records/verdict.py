@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from ganaug_ray.core.records.stored_record import Part, StageRecord
+from ganaug_ray.core.storage import Folder
 
 
 class Repeat(Part):
@@ -105,6 +107,8 @@ class VerdictRecord(StageRecord):
     """Key of the metric that decides."""
     sentence: str
     """The verdict with its figures, in words."""
+    answered_at: str = ""
+    """When the arms were compared: ISO 8601 with a time zone; empty in older files."""
     action: str = ""
     """What to do now, in words."""
     details: str = ""
@@ -153,3 +157,9 @@ class VerdictRecord(StageRecord):
     def name_arm(self, arm: str) -> str:
         """Return what an arm's classifiers are trained on, in words; of an older file the arm's own name."""
         return self.titles.get(arm, arm)
+
+    def find_time(self, folder: Folder) -> datetime:
+        """Return when the arms were compared, in this machine's time zone; of an older file, when it was written."""
+        if self.answered_at:
+            return datetime.fromisoformat(self.answered_at).astimezone()
+        return folder.find_write_time(self.FILE)

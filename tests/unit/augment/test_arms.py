@@ -157,8 +157,8 @@ def test_kinds_describe_their_batches() -> None:
     assert describe(kind="noise", ratio=0.5) == "noise, mix: 8 a batch, 320 in all"
     assert describe(kind="synthetic-only") == f"synthetic-only, {stored}, batches of 16"
     assert describe(kind="synthetic", classes="rare", weight=0.5, soft_labels=True) == (
-        "synthetic of rare classes, 200 images of 1 class, 200 each, mix: 16 a batch, 640 in all, loss weight 0.5, "
-        "soft labels"
+        "synthetic of rare classes (cat), 200 images of 1 class, 200 each, mix: 16 a batch, 640 in all, "
+        "loss weight 0.5, soft labels"
     )
     filled = ArmConfig(kind="oversample", strategy="balance")
     rows = [

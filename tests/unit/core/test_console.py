@@ -68,6 +68,23 @@ def draw(width: int, print_line: Callable[[Terminal], None]) -> str:
 SENTENCE = "Unclear whether the added images help: test accuracy changed by -0.3 points (validation 2.5 s)"
 
 
+@pytest.mark.parametrize("width", [60, 80, 99, 100, 160])
+def test_words_give_way_to_bar_and_time(width: int) -> None:
+    """On a narrow terminal a bar's words are cut; the stage, the bar, its share and the time left never are."""
+    words = "step 460 of 1000, loss_g -0.05, loss_d 1.60; beside it 4 of 5 models trained"
+
+    def draw_bar(terminal: Terminal) -> None:
+        with terminal._open_bar("train-gan", terminal._console) as bar:
+            bar.add_task("train-gan", total=1.0, completed=0.25, words=words, left="14 minutes left")
+
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", draw(width, draw_bar)).lstrip("\r")
+    shown = re.split("[\r\n]", shown)[0].rstrip()
+    pattern = r"train-gan +\S [━╸╺]+ +25 % (0:00:00 )?14 minutes left step \d"
+    assert re.match(pattern, shown), shown
+    assert len(shown) <= width
+    assert shown.endswith(words if width > 140 else "…")
+
+
 @pytest.mark.parametrize("width", [40, 50, 63, 200])
 def test_lines_break_between_words(width: int) -> None:
     """On a narrow terminal no word is broken, and the text stays below where it began."""

@@ -80,8 +80,9 @@ def timeless(files: dict[str, bytes]) -> dict[str, bytes]:
     """What files say, but for where they lie, when and in what time they were made, and the hash over all that."""
     space = r"(?: |\xc2\xa0)"
     duration = rf"(?:&lt;{space})?[\d.]+{space}(?:s|min|h|seconds?|minutes?|hours?|(?:core|GPU)-hours)\b"
+    texts = r'"model": "[^"]*/[^"]*"|"(?:advice|made|answered)": "[^"]*"'
     changing = {
-        ".json": r'"(?:(?:train_)?seconds|at|cores|gpus)": [^,\n]+|"model": "[^"]*/[^"]*"|"(?:advice|made)": "[^"]*"',
+        ".json": rf'"(?:(?:train_)?seconds|at|answered_at|cores|gpus)": [^,\n]+|{texts}',
         ".html": rf"{duration}|--out</span> <span>[^<]+|width: [\d.]+%|\d\d? [A-Z][a-z]+ 20\d\d",
     }
     own = json.loads(files["report.json"])["hash"].encode()

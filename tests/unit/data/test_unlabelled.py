@@ -75,7 +75,7 @@ def test_unlabelled_duplicates_are_left_out(labelled: Path, tmp_path: Path) -> N
     assert record.unlabelled_rejected["in test"] == record.unlabelled_rejected["near test"] == 1
     assert record.rejected == {}, "that is told of the labelled"
     assert image_store.read_images(dataset / "train").ids == image_store.read_images(without / "train").ids
-    assert "11 images without a label" in (tmp_path / "with" / "card.html").read_text(encoding="utf-8")
+    assert "11 images are used without a label" in (tmp_path / "with" / "card.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("scarce", [{"train_per_class": 4}, {"imbalance": ImbalanceConfig(factor=4, rare=["dog"])}])

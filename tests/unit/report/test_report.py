@@ -285,9 +285,13 @@ def test_page_opens_with_the_verdict(reported: Experiment) -> None:
 
 def test_what_it_is_about_stands_above_the_answer(experiment: Experiment) -> None:
     """Name, question, date, images and classes come before the answer; the date is that of the answer."""
-    answered = datetime.datetime(2021, 3, 4, 12).timestamp()
-    os.utime(experiment.path / "verdict.json", (answered, answered))
+    answered = datetime.datetime(2021, 3, 4, 12).astimezone()
+    verdict = experiment.path / "verdict.json"
+    os.utime(verdict, (answered.timestamp(), answered.timestamp()))
+    of_older_file = Page(experiment.report()).text
+    verdict.write_text(json.dumps(json.loads(verdict.read_text()) | {"answered_at": answered.isoformat()}))
     text = Page(experiment.report()).text
+    assert of_older_file[:500] == text[:500]
     images = 3 * (3 + 2 + 10 + 7)
     above = f"demo : a small one · 4 March 2021 · {images} images · 3 classes"
     headline = VerdictRecord.read(experiment.run.root).sentence.replace("-", "−")

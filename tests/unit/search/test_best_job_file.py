@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ganaug_ray.config import Job
 from ganaug_ray.config.loader import apply_settings, load_job
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.search import driver
 from ganaug_ray.search.driver import BestJobFile
-from ganaug_ray.search.search_plan import SearchPlan
-from ganaug_ray.search.search_space import SearchKind, SearchSpace
+from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
+from ganaug_ray.search.search_space import Dimension, SearchKind, SearchSpace
+from ganaug_ray.search.trial_log import Ledger, Trial
 
 JOB = """
 about: pets
@@ -72,3 +79,26 @@ def test_file_has_what_was_given_and_found(tmp_path: Path) -> None:
     assert "  lr: 0.0004  # found by the search\n" in text
     assert text.count("# found by the search") == len(SETTINGS)
     assert "pets.yaml with the best settings of `ganaug search gan`, trial 0003." in text
+
+
+def test_no_file_is_written_where_no_mix_did_better(
+    tiny_job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where training without synthetic images did best, that is said; a job of that mix would mix nothing."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    ratio = Dimension("augment.ratio", "choice", (0.5,), {})
+    search = tiny_job.search.model_copy(update={"trials": 1, "hours": None})
+    job = tiny_job.model_copy(update={"search": search})
+    plan = SearchPlan(job, SearchSpace("mix", (ratio,)), str(run.root))
+    ledger = Ledger.from_folder(plan.folder.create())
+    for number, value in ((BASELINE_TRIAL, 0.0), ("0001", 0.5)):
+        ledger.write_trial(Trial(number, {"augment.ratio": value}, status="finished", ended=1.0))
+    record = {"sentence": "none of 1 mixes", "seconds": 1.0, "baseline": BASELINE_TRIAL}
+    original, path = tmp_path / "pets.yaml", tmp_path / "best.yaml"
+    original.write_text(JOB)
+    for best, written in ((BASELINE_TRIAL, False), ("0001", True)):
+        plan.folder.write_json("search.json", {**record, "best": {"trial": best, "settings": {"augment.ratio": 0.5}}})
+        driver.run_search(Pipeline(job, run, Terminal()), plan.space, BestJobFile(path, original))
+        assert path.exists() == written
+        said = " ".join(capsys.readouterr().out.split())
+        assert ("best.yaml was not written, as no mix did better" in said) != written
