@@ -19,7 +19,7 @@ from ganaug_ray.runtime import executors
 if TYPE_CHECKING:  # they import torch, or read images
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.data.ingest.scan import Survey
-    from ganaug_ray.pipeline.run_time import RunTime, StageTime
+    from ganaug_ray.pipeline.stage_times import RunTime, StageTime
     from ganaug_ray.pipeline.training_time import ImageFacts, StepTime, TrainingTime
     from ganaug_ray.runtime.hardware import Hardware
 
@@ -139,7 +139,8 @@ class JobFacts:
     def _estimate_sizes(self, job: Job, run: Run | None, share_of_steps: float) -> StageTime:
         """Estimate how long the comparisons with other numbers of training images take that are not finished."""
         from ganaug_ray.pipeline import size_experiments
-        from ganaug_ray.pipeline.run_time import StageTime, estimate_run_time
+        from ganaug_ray.pipeline.run_time import estimate_run_time
+        from ganaug_ray.pipeline.stage_times import StageTime
         from ganaug_ray.pipeline.training_time import scale_training_time
 
         seconds = 0.0

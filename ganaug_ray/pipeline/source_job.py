@@ -30,7 +30,7 @@ from ganaug_ray.pipeline.split_plan import plan_given
 from ganaug_ray.pipeline.step_timer import StepTimer
 
 if TYPE_CHECKING:
-    from ganaug_ray.pipeline.run_time import RunTime
+    from ganaug_ray.pipeline.stage_times import RunTime
 
 ARCHIVES_AND_TABLES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", *json_lines.SUFFIXES, ".parquet")
 

@@ -1,7 +1,7 @@
 """Assigns images to train, validation and test by their content, so that equal content is never in two splits."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from ganaug_ray.config import SplitConfig
 from ganaug_ray.core import rng
-from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.ingest.remarks import describe_similar_names
+from ganaug_ray.data.ingest.small_classes import refuse_small_classes
 from ganaug_ray.errors import UserError
 
 MIN_WINDOW_SHARE = 0.9  # of a single split's target for test: with fewer it looks beyond its ranks
@@ -90,10 +89,10 @@ def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val
         UserError: a class has too few images for the minimum a split.
     """
     sizes = {name: len(class_rows) for name, class_rows in rows.iterate_classes()}
-    _refuse_small_classes(
+    refuse_small_classes(
         sizes, rows.classes, 3 * MIN_ROWS_PER_CLASS, f"train, val and test need {MIN_ROWS_PER_CLASS} each"
     )
-    _refuse_small_classes(
+    refuse_small_classes(
         sizes,
         rows.classes,
         config.folds * MIN_ROWS_PER_CLASS,
@@ -283,7 +282,7 @@ def keep_given_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap,
             places[parts[VAL]] = VAL
         for part, members in parts.items():
             why = f"the {PLACES[part]} split needs some"
-            _refuse_small_classes({name: len(members)}, rows.classes, MIN_ROWS_PER_CLASS, why)
+            refuse_small_classes({name: len(members)}, rows.classes, MIN_ROWS_PER_CLASS, why)
         for part, cap in ((VAL, _resolve_cap(val_cap, name)), (TRAIN, _resolve_cap(train_cap, name))):
             if cap is not None:
                 places[parts[part][cap:]] = LEFT_OVER
@@ -292,17 +291,3 @@ def keep_given_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap,
 
 def _resolve_cap(cap: ClassCap, name: str) -> int | None:
     return cap[name] if isinstance(cap, Mapping) else cap
-
-
-def _refuse_small_classes(sizes: Mapping[str, int], classes: Sequence[str], needed: int, why: str) -> None:
-    """Raise UserError if a class has too few images; what may be the same one of ``classes`` is named with it."""
-    poor = {name: n for name, n in sizes.items() if n < needed}
-    if poor:
-        name, n = min(poor.items(), key=lambda item: item[1])
-        others = len(poor) - 1
-        more_classes = f" (and {format_count(others, 'more class', 'more classes')})" if others else ""
-        alike = "".join(f"; {sentence}" for sentence in describe_similar_names(classes, poor))
-        raise UserError(
-            f"class {name!r} has {format_count(n, 'usable image')}{more_classes}; {why}, so at least {needed} a class"
-            f"{alike}"
-        )

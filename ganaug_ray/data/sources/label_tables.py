@@ -289,18 +289,11 @@ def _find_unnamed_columns(first: Sequence[str], setting: ColumnsConfig) -> Colum
 def _read_row(columns: Columns, row: Row, path: str, line: int) -> TableRow:
     where = f"{path.rpartition('/')[2]} line {line}"
     cell = row[columns.image]
-    if isinstance(cell, dict):  # as Hugging Face's library writes a file's path
-        cell = cell.get("path")
-    image = read_path_cell(cell)
+    image = read_path_cell(cell.get("path") if isinstance(cell, dict) else cell)  # a dict as in Hugging Face's tables
     label = columns.read_label(row, where)
     if SURPLUS in row:
-        label = Label(
-            None,
-            (
-                NO_CLASS,
-                f"{where}: has more cells than columns; put quotes around a cell that holds the separator",
-            ),
-        )
+        words = f"{where}: has more cells than columns; put quotes around a cell that holds the separator"
+        label = Label(None, (NO_CLASS, words))
     if not image:
         label = Label(None, (NO_CLASS, f"{where}: names no image"))
     return TableRow(line, image, label)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import ray.job_submission
 
 from ganaug_ray.cli import file_formats, predict, submit
 from ganaug_ray.errors import UserError
+from tests.helpers import job_client
 
 ADDRESS = "http://127.0.0.1:1"
 LARGE = 600 * 2**20  # bytes; more than Ray uploads
@@ -24,21 +24,7 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
     (tmp_path / "clone" / "jobs" / "mine.yaml").write_text("about: anything")
     monkeypatch.chdir(tmp_path / "clone")
     monkeypatch.delenv("GANAUG_HOME", raising=False)
-    requests: list[dict[str, Any]] = []
-
-    class Client:
-        def __init__(self, address: str) -> None:
-            """Take the address as one that answers."""
-
-        def submit_job(self, **request: Any) -> str:
-            requests.append(request)
-            return "raysubmit_1"
-
-        def list_jobs(self) -> list[Any]:
-            return []
-
-    monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", Client)
-    return requests
+    return job_client.replace_client(monkeypatch)
 
 
 def submit_job(job: str = "jobs/mine.yaml", out: str | None = "/shared/x") -> None:

@@ -7,13 +7,11 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray.job_submission
 from typer.testing import CliRunner
 
 from ganaug_ray import cli
@@ -35,7 +33,7 @@ from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import cluster
 from ganaug_ray.runtime.hardware import Hardware
 from tests.conftest import DIGITS, TINY
-from tests.helpers import sites
+from tests.helpers import job_client, sites
 from tests.helpers.labelled import lay_out
 
 ADDRESS = "http://127.0.0.1:1"
@@ -128,40 +126,10 @@ def test_published_models_have_advised_addresses(followed: str) -> None:
     refuse("has no verdict yet", "publish", "pets", followed)
 
 
-@dataclass
-class Details:
-    """What Ray's client tells of a job."""
-
-    submission_id: str
-    status: Any = ray.job_submission.JobStatus.RUNNING
-    start_time: int = 0
-    driver_exit_code: int | None = None
-    metadata: dict[str, str] | None = None
-    entrypoint: str = "ganaug run job.yaml"
-
-
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What was asked of Ray's client, which has one job."""
-    asked: list[Any] = []
-
-    class Client:
-        def __init__(self, address: str) -> None:
-            """Take the address as one that answers."""
-
-        def submit_job(self, **request: Any) -> str:
-            asked.append(request)
-            return "raysubmit_1"
-
-        def list_jobs(self) -> list[Details]:
-            return [Details("raysubmit_7")]
-
-        def stop_job(self, number: str) -> bool:
-            asked.append(number)
-            return True
-
-    monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", Client)
-    return asked
+    return job_client.replace_client(monkeypatch, ["raysubmit_7"])
 
 
 def test_listed_job_is_stopped(calls: list[Any]) -> None:

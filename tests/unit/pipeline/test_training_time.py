@@ -17,6 +17,7 @@ from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.pipeline import run_time, training_time
 from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.run_time import estimate_run_time
+from ganaug_ray.pipeline.stage_times import StageTime
 from ganaug_ray.pipeline.step_timer import StepTimer
 from ganaug_ray.pipeline.training_time import (
     ImageFacts,
@@ -171,7 +172,7 @@ def test_ranks_share_a_gan(four_cores: None, images: ImageFacts) -> None:
 def test_figures_beside_the_training_cost_little(four_cores: None, images: ImageFacts) -> None:
     """Figures that a free core measures prolong a training by the last of them alone; else all of them do."""
 
-    def gan_stage(workers: int, look_s: float) -> run_time.StageTime:
+    def gan_stage(workers: int, look_s: float) -> StageTime:
         job = load_job(DIGITS, ["arms={}", "gan.steps=400", "gan.snapshot_every=100", f"gan.workers={workers}"])
         work = replace(count_work(job), early_classifiers=0)
         time = estimate_run_time(job, images, TrainingTime(38, 100, look_s=look_s), work)
@@ -187,7 +188,7 @@ def test_figures_beside_the_training_cost_little(four_cores: None, images: Image
 def test_classifiers_beside_a_gan_take_what_it_leaves(four_cores: None, images: ImageFacts) -> None:
     """Classifiers that wait for no image fill the cores that a GAN leaves free, and are not counted again."""
 
-    def estimate(workers: int, gan_s: float) -> dict[str, run_time.StageTime]:
+    def estimate(workers: int, gan_s: float) -> dict[str, StageTime]:
         settings = ["arms={oversample: {}, synthetic: {}}", "compare.splits=1", "compare.seeds=4"]
         job = load_job(DIGITS, [*settings, f"gan.workers={workers}"])
         time = estimate_run_time(job, images, TrainingTime(38, gan_s), count_work(job))
@@ -208,7 +209,7 @@ def test_classifiers_beside_a_gan_take_what_it_leaves(four_cores: None, images: 
 def test_last_of_several_gans_leaves_cores(four_cores: None, images: ImageFacts) -> None:
     """Five GANs on four cores take two turns, and in the second there is room for classifiers; four fill all cores."""
 
-    def estimate(splits: int) -> dict[str, run_time.StageTime]:
+    def estimate(splits: int) -> dict[str, StageTime]:
         job = load_job(DIGITS, [*FIVE_SPLITS, f"compare.splits={splits}"])
         time = estimate_run_time(job, images, TrainingTime(38, 400), count_work(job))
         return {stage.name: stage for stage in time.stages}
@@ -252,7 +253,7 @@ def test_sizes_and_models_take_time(four_cores: None, images: ImageFacts, monkey
     models = "models={small: {}, large: {arch: torchvision:resnet18}}"
     job = load_job(DIGITS, [*FIVE_SPLITS, "data.train_per_class=8", "compare.sizes=[4, 40]", models])
 
-    def estimate(*overrides: str) -> dict[str, run_time.StageTime]:
+    def estimate(*overrides: str) -> dict[str, StageTime]:
         asked = load_job(DIGITS, [*FIVE_SPLITS, "data.train_per_class=8", *overrides])
         facts = JobFacts(asked)
         vars(facts).update(images=images)
