@@ -133,15 +133,16 @@ def test_command_is_taken_once_advice_is(tmp_path: Path, tiny_job: Job) -> None:
 
 
 def test_other_search_needs_another_folder(tmp_path: Path, tiny_job: Job) -> None:
-    """The folder of another search is taken once it is removed, and so is another folder."""
+    """With the settings of then the search goes on; another folder, or the removed one, takes the other search."""
 
     def claim(out: Path, line: str) -> None:
         plan = SearchPlan(tiny_job, check_space(tmp_path, "gan", tiny_job, line), str(Folder.from_uri(out)))
         driver._claim_folder(plan)
 
     claim(tmp_path / "run", LR)
-    with pytest.raises(UserError, match="give another --out, or remove that folder") as caught:
+    with pytest.raises(UserError, match="give the same settings as then, another --out, or remove") as caught:
         claim(tmp_path / "run", CHOSEN_LR)
+    claim(tmp_path / "run", LR)
     claim(tmp_path / "other", CHOSEN_LR)
     shutil.rmtree(str(caught.value).partition(":")[0])
     claim(tmp_path / "run", CHOSEN_LR)
