@@ -220,8 +220,11 @@ def search(
         loaded = load_job(job, set_ or [], check_network)
         from ganaug_ray.search import driver  # it imports torch
         from ganaug_ray.search.dry_run import describe_search
-    driver.check_kind(kind)
-    checked_space = driver.check_space(kind, space or find_example(kind), loaded, write)  # before anything is written
+
+        driver.check_kind(kind)
+        checked_space = driver.check_space(
+            kind, space or find_example(kind), loaded, write
+        )  # before anything is written
     options = RunOptions(str(job), out, tuple(set_ or ()), dry_run=dry_run, verbose=verbose, cpu_only=cpu)
     describe = functools.partial(describe_search, space=checked_space)
     best_job = None if write is None else driver.BestJobFile(write, job)
