@@ -39,7 +39,10 @@ class FeedbackStore:
         self._folder = folder
         unusable_names = [name for name in classes if not is_folder_name(name)]
         if unusable_names:
-            raise UserError(f"--feedback {folder}: each class gets a folder, and {unusable_names[0]!r} cannot name one")
+            raise UserError(
+                f"--feedback {folder}: each class gets a folder, and {unusable_names[0]!r} cannot name one; leave out "
+                "--feedback, or serve a model whose classes have other names"
+            )
         try:
             folder.create()
         except OSError as error:

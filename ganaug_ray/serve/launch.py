@@ -81,7 +81,8 @@ def serve_model(
     record = ModelRecord.read(model_registry.resolve_model(address))
     rollout = Rollout.from_options(shadow and resolve_source(shadow), canary and resolve_source(canary))
     if rollout is not None:
-        model_registry.resolve_model(rollout.address)
+        candidate = ModelRecord.read(model_registry.resolve_model(rollout.address))
+        rollout.refuse_other_classes(record.classes, candidate.classes)
     store = None if feedback is None else resolve_source(feedback)
     if store is not None:
         FeedbackStore(Folder.from_uri(store), record.classes)

@@ -6,6 +6,7 @@ answers after it. So both ways every image of the share is a pair, and the model
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ganaug_ray.serve.live_model import ModelVersion
 
 RolloutMode = Literal["shadow", "canary"]
+MAX_NAMED_CLASSES = 5  # in a message
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,17 @@ class Rollout:
             model = option if "/" in text or not address else address  # what follows the colon may be of an address
             raise UserError(f"--canary {option}: expected MODEL:SHARE, such as {model}:0.1")
         return cls(mode, option, 1.0)
+
+    def refuse_other_classes(self, champion: Sequence[str], candidate: Sequence[str]) -> None:
+        """Raise UserError if the candidate's classes are not the champion's, in the same order."""
+        if list(champion) == list(candidate):
+            return
+        unshared = sorted(set(champion) ^ set(candidate))
+        found = f"only one of the two has {', '.join(unshared[:MAX_NAMED_CLASSES])}" if unshared else "in another order"
+        raise UserError(
+            f"--{self.mode} {self.address}: has other classes than the champion ({found}); give a model with the same "
+            "classes"
+        )
 
     def is_sampled(self, request: str) -> bool:
         """Return whether both models answer a request: drawn by its id, so every replica decides alike."""

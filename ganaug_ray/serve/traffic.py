@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ganaug_ray.errors import UserError
 from ganaug_ray.serve.feedback_client import LedgerCall, LedgerClient
 from ganaug_ray.serve.feedback_ledger import ModelNote, Role
 from ganaug_ray.serve.feedback_store import FeedbackStore
@@ -77,12 +76,7 @@ class RolloutTrial:
         self._second_lane = InferenceQueue(second_model, is_low_priority=True)
         champion_classes = champion.current.classifier.classes
         candidate_classes = candidate.model.current.classifier.classes
-        if champion_classes != candidate_classes:
-            differing_classes = ", ".join(sorted(set(champion_classes) ^ set(candidate_classes))[:5])
-            raise UserError(
-                f"--{candidate.rollout.mode} {candidate.rollout.address}: has other classes than the champion "
-                f"({differing_classes})"
-            )
+        candidate.rollout.refuse_other_classes(champion_classes, candidate_classes)
 
     async def answer_request(self, id_: str, images: RequestImages, champion: InferenceQueue) -> Answer:
         """Answer one request by the champion, or as a canary by the candidate; the other model answers later."""

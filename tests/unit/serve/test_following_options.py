@@ -1,0 +1,94 @@
+"""The advice in a message on a certificate, a candidate or feedback, followed with `ganaug serve`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
+from ganaug_ray.serve import auth, launch
+from ganaug_ray.serve.serve_config import ListenAddress
+from tests.helpers.serving import free_port, promote
+from tests.unit.data.test_web import certificate
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The settings of what was served; it ends at once."""
+    settings: list[Any] = []
+    monkeypatch.setattr("os.environ", os.environ.copy())  # serving chooses the environment for Ray
+    monkeypatch.delenv(auth.KEY_VARIABLE, raising=False)
+    monkeypatch.setattr(launch, "_serve_until_interrupted", lambda first, *rest: settings.append(first))
+    return settings
+
+
+def make_model(folder: Path, seed: int = 0, **renamed: str) -> str:
+    """Promote a model in an experiment, with some classes renamed; return the experiment."""
+    number = promote(Folder.from_uri(folder), seed)["version"]
+    version = Folder.from_uri(folder / "registry" / "versions" / str(number))
+    record = version.read_json("model.json")
+    version.write_json("model.json", record | {"classes": [renamed.get(name, name) for name in record["classes"]]})
+    return str(folder)
+
+
+def serve(model: str, pem: tuple[str, str] | tuple[None, None] = (None, None), **options: Any) -> None:
+    launch.serve_model(model, ListenAddress("127.0.0.1", free_port(), *pem), **options)
+
+
+@pytest.mark.parametrize("wrong", ["no PEM", "no file", "an encrypted key", "the key of another"])
+def test_certificate_is_taken_with_its_key(wrong: str, served: list[Any], tmp_path: Path) -> None:
+    """What is no certificate with its unencrypted key is refused, and PEM files of the two are taken."""
+    model = make_model(tmp_path / "pets")
+    pem = certificate(tmp_path)
+    key = tmp_path / "key.pem"
+    if wrong == "no PEM":
+        key.write_bytes(b"0\x82")
+    elif wrong == "an encrypted key":
+        secret = serialization.load_pem_private_key(pem.read_bytes(), None)
+        encryption = serialization.BestAvailableEncryption(b"hush")
+        key.write_bytes(secret.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+    elif wrong == "the key of another":
+        (tmp_path / "other").mkdir()
+        key = certificate(tmp_path / "other")
+    with pytest.raises(UserError, match=r"not a certificate and its unencrypted key, as PEM files \("):
+        serve(model, (str(pem), str(key)))
+    key.write_bytes(pem.read_bytes())  # both are in it
+    serve(model, (str(pem), str(key)))
+    assert served[0].tls
+
+
+@pytest.mark.parametrize("option", [{"shadow": "{}"}, {"canary": "{}:0.5"}])
+def test_candidate_has_the_classes_of_the_champion(option: dict[str, str], served: list[Any], tmp_path: Path) -> None:
+    """A candidate of other classes is refused before anything is started, and one of the same classes is taken."""
+    model = make_model(tmp_path / "pets")
+    other = make_model(tmp_path / "others", 1, cat="lynx")
+    turned = make_model(tmp_path / "turned", 1, cat="dog", dog="cat")
+
+    def serve_beside(candidate: str) -> None:
+        serve(model, **{name: text.format(candidate) for name, text in option.items()})
+
+    for candidate, found in ((other, "only one of the two has cat, lynx"), (turned, "in another order")):
+        with pytest.raises(UserError, match=rf"than the champion \({found}\); give a model with the same classes"):
+            serve_beside(candidate)
+    serve_beside(make_model(tmp_path / "same", 1))
+    assert len(served) == 1
+
+
+@pytest.mark.parametrize("way", ["leave out --feedback", "a model whose classes have other names"])
+def test_feedback_needs_classes_that_are_folders(way: str, served: list[Any], tmp_path: Path) -> None:
+    """Images of a class that cannot name a folder are not stored: without --feedback, or renamed, it is served."""
+    model = make_model(tmp_path / "pets", cat="cat/kitten")
+    out = str(tmp_path / "returned")
+    with pytest.raises(UserError, match=rf"'cat/kitten' cannot name one; .*{way}"):
+        serve(model, feedback=out)
+    if way.startswith("leave"):
+        serve(model)
+    else:
+        serve(make_model(tmp_path / "renamed"), feedback=out)
+        assert Path(out).is_dir()
+    assert len(served) == 1
