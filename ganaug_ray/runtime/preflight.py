@@ -164,9 +164,8 @@ def find_shortages(job: Job | None, hardware: Hardware, gpus: str | None) -> lis
     faults = []
     gpu_count = int(hardware.gpus)
     if gpus is not None and not (gpus.isdecimal() and int(gpus) <= gpu_count):
-        faults.append(
-            f"--gpus (GANAUG_GPUS) {gpus}: the cluster has {gpu_count}; add nodes with GPUs, or ask for fewer"
-        )
+        fewer = "ask for fewer" if gpu_count else "leave it out"
+        faults.append(f"--gpus (GANAUG_GPUS) {gpus}: the cluster has {gpu_count}; add nodes with GPUs, or {fewer}")
     slots = hardware.worker_slots
     if not slots:
         whole = "a CPU beside its GPU" if hardware.has_gpus else "a whole CPU"
