@@ -84,10 +84,10 @@ def fill_pool(
     sample = _take_sample(images, reasons)
     audited = sample_audit.audit_samples(sample, dataset, teacher, seed, out) if len(sample) else {}
     if audited and audited["memorization"]["verdict"] == "copies" and not allow_copies:
+        way_out = "" if all(reasons) else "; or --set augment.allow_copies=true uses the other images"
         raise StageFailed(
             f"the images of {', '.join(record.source)} copy: {audited['memorization']['reason']} (see "
-            f"{out.name}/closest_pairs.png); take others, under another name in augment.images; or "
-            "--set augment.allow_copies=true uses the other images"
+            f"{out.name}/closest_pairs.png); take others, under another name in augment.images{way_out}"
         )
     rejects = [_tabulate_copies(images, reasons, classes)]
     limits = None
