@@ -95,7 +95,7 @@ def load_inception_v3(path: Path, device: torch.device | str = "cpu") -> Feature
         published = outputs == OUTPUTS_2015
         network = inception.Inception3(outputs, aux_logits=not published, init_weights=False)
         network.load_state_dict(weights, strict=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"{path}: no such file; it should hold the weights of InceptionV3") from None
     except (UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"{path}: not the weights of InceptionV3 ({str(error).splitlines()[0]})") from None

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torchvision.models import inception
 
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core import checkpoint
@@ -19,12 +21,14 @@ from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.gan import png_export
+from ganaug_ray.gan.metrics import features
 from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import cluster, worker_group
 from ganaug_ray.runtime.hardware import Hardware
 from tests.conftest import DIGITS, TINY
+from tests.helpers import sites
 
 
 def train_here(
@@ -89,3 +93,37 @@ def test_examples_of_counts_are_taken(experiment: Run) -> None:
         match = re.search(r"such as (?:--count )?([^\s;]+)", str(caught.value))
         assert match
         assert png_export.parse_counts([match[1]], classes) == {classes[0]: 100}
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "a folder", "another network"])
+def test_inception_is_read_from_its_file(wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the file of InceptionV3, or with another one, the message says which is meant; here a small stand-in."""
+
+    class Network(torch.nn.Module):
+        def __init__(self, outputs: int, **_: object) -> None:
+            super().__init__()
+            self.fc = torch.nn.Linear(4, outputs)
+
+    monkeypatch.setattr(inception, "Inception3", Network)
+    path = tmp_path / "weights.pth"
+    if wrong == "a folder":
+        path.mkdir()
+    elif wrong == "another network":
+        torch.save({"fc.bias": torch.zeros(1000), "conv1.weight": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="the weights of InceptionV3"):
+        features.load_inception_v3(path)
+    if wrong == "a folder":
+        path.rmdir()
+    torch.save(Network(1000).state_dict(), path)
+    assert features.load_inception_v3(path).name == "inceptiontv"
+
+
+def test_images_are_drawn_once_gan_is_trained(tmp_path: Path) -> None:
+    """An experiment without a finished GAN draws nothing, and draws images once it is trained, as the message says."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    run.claim_folder(load_job(DIGITS, TINY))
+    with pytest.raises(UserError, match=r"no finished generator .*; train one first$"):
+        png_export.find_gan_folder(str(run.root))
+    sites.write_gan(run.gan)
+    generator = Generator.load(png_export.find_gan_folder(str(run.root)))
+    assert len(generator.generate("a", 2, 0)) == 2
