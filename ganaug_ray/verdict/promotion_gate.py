@@ -124,7 +124,7 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
     if theirs.spec.image_size > ours.spec.image_size:
         raise UserError(
             f"{champion}: the champion takes images of {theirs.spec.image_size} pixels, and here they are stored "
-            f"at {ours.spec.image_size}; prepare with data.image_size {theirs.spec.image_size}"
+            f"at {ours.spec.image_size}; prepare with data.image_size={theirs.spec.image_size}, in another --out"
         )
     facts = DatasetRecord.read(run.dataset)
     our_images = test_images.read_split(run, TEST_SPLIT, ours)

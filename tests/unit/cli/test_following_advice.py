@@ -8,10 +8,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
+from ganaug_ray import cli
 from ganaug_ray.cli import file_formats, predict, submit
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
-from tests.helpers import job_client
+from tests.conftest import DIGITS, TINY
+from tests.helpers import job_client, sites
 
 ADDRESS = "http://127.0.0.1:1"
 LARGE = 600 * 2**20  # bytes; more than Ray uploads
@@ -107,3 +113,16 @@ def test_every_advised_suffix_is_written() -> None:
     for suffix in suffixes:
         assert file_formats.check_suffix("--out", f"answers{suffix}", file_formats.TABLE_ENCODERS) == suffix
         assert file_formats.encode_table(pa.table({"label": ["cat"]}), suffix)
+
+
+def test_images_are_written_to_a_folder(tmp_path: Path) -> None:
+    """Without the folder that the message asks for no image is drawn, and with it they are in it."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    run.claim_folder(load_job(DIGITS, TINY))
+    sites.write_gan(run.gan)
+    words = ["generate", str(run.root), "--count", "a=2"]
+    with pytest.raises(UserError, match="--png: give the folder to write the images to"):
+        CliRunner().invoke(cli.app, words, catch_exceptions=False)
+    result = CliRunner().invoke(cli.app, [*words, "--png", str(tmp_path / "drawn")], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "drawn").rglob("*.png"))) == 2

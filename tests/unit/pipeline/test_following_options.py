@@ -19,15 +19,17 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming, refuse_streamed
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline import comparison_plan
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.runtime.executors import map_serially
 from ganaug_ray.verdict.split_overlap import measure_overlap
 from tests.conftest import DIGITS, TINY
 from tests.unit.pipeline.test_added_splits import make_job, prepare, read_deal
+from tests.unit.pipeline.test_comparison_plan import known, open_run, write_job
 from tests.unit.pipeline.test_default_job import Machine, machine, photos
 
-__all__ = ["machine", "photos"]  # fixtures
+__all__ = ["known", "machine", "photos"]  # fixtures
 
 
 @pytest.fixture(autouse=True)
@@ -152,3 +154,16 @@ def test_classes_alike_are_compared_by_macro_f1() -> None:
     metric = re.search(r"; (\w+) lets", str(caught.value))
     assert metric
     arms.check_data(load_job(DIGITS, [*TINY, f"compare.metric={metric[1]}"]), counts, [])
+
+
+@pytest.mark.parametrize("left", ["compare.visible_gain=0.01", "compare.seeds=3"])
+def test_plan_follows_an_aim_or_a_number(left: str, photos: Path, known: None, tmp_path: Path) -> None:
+    """A job with an aim and the number of seeds that it would choose is planned once one of the two is left out."""
+    job = write_job(tmp_path, photos)
+
+    def plan(*settings: str) -> int:
+        return comparison_plan.plan_comparison(load_job(job, list(settings)), open_run(tmp_path)).compare.seeds
+
+    with pytest.raises(UserError, match=r"but the job gives compare\.seeds; leave out one of the two$"):
+        plan("compare.visible_gain=0.01", "compare.seeds=3")
+    assert (plan(left) == 3) == left.startswith("compare.seeds")

@@ -203,3 +203,15 @@ def test_tracking_address_is_as_exemplified(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(UserError, match=r"pip install mlflow-skinny, or leave search\.tracking out"):
         tracking.build_trackers(example, Folder.from_uri(tmp_path), "x")
     assert len(tracking.build_trackers(load_job(DIGITS).search.tracking, Folder.from_uri(tmp_path), "x")) == 1
+
+
+@pytest.mark.parametrize("key", ["augment.images", "augment.generator"])
+def test_mix_is_searched_without_other_sources(tmp_path: Path, key: str) -> None:
+    """The mix of images from elsewhere cannot be searched, and that of the job's own GAN is once they are left out."""
+    job = load_job(DIGITS, [*TINY, f"{key}={tmp_path}"])
+    with pytest.raises(UserError, match="mixes images of the GAN that the job trains; leave out") as caught:
+        check_space(tmp_path, "mix", job, RATIO)
+    named = str(caught.value).partition("leave out ")[2]
+    assert named == key
+    without = load_job(DIGITS, [*TINY, f"{key}={tmp_path}", f"{named}={'{}' if key.endswith('images') else 'null'}"])
+    assert check_space(tmp_path, "mix", without, RATIO).dimensions
