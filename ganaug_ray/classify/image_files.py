@@ -11,7 +11,7 @@ from pyarrow import fs as pafs
 from ganaug_ray.core.arrow_arrays import build_binary_array, build_text_array
 from ganaug_ray.core.storage import split_address
 from ganaug_ray.data import images, sources
-from ganaug_ray.data.sources import json_lines
+from ganaug_ray.data.sources import foreign_advice, json_lines
 from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import UserError
 
@@ -46,7 +46,7 @@ def list_parts(addresses: Sequence[str]) -> list[SourcePart]:
                     SourcePart(functools.partial(_read_named_part, address, part), images=part.images)
                 )
         except UserError as error:
-            message = str(error).removeprefix("data.source ")
+            message = _word_for_command(str(error))
             raise UserError(message.replace("no such folder", "no such file or folder")) from None
     file_parts = [
         SourcePart(functools.partial(_read_files, part_files), images=len(part_files))
@@ -88,6 +88,11 @@ def build_batch(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=READ_SCHEMA)
 
 
+def _word_for_command(message: str) -> str:
+    """Word a message of a reader of sources for a command that is given files and no settings."""
+    return foreign_advice.advise_table(message.removeprefix("data.source "), "image")
+
+
 def describe_error(error: images.UnreadableError) -> str:
     """Say in a line why an image cannot be read."""
     return f"{error.reason} ({error.detail})" if error.detail else error.reason
@@ -119,7 +124,7 @@ def _read_named_part(address: str, part: SourcePart) -> Iterator[RawImage]:
         for raw in part():
             yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, raw.content)
     except UserError as error:  # an archive that breaks off: what came before it is kept
-        yield RawImage(address, None, images.UnreadableError(str(error).removeprefix("data.source ")))
+        yield RawImage(address, None, images.UnreadableError(_word_for_command(str(error))))
 
 
 def find_kind(raw: RawImage) -> str:
@@ -134,7 +139,7 @@ def find_kind(raw: RawImage) -> str:
 def _encode_content(raw: RawImage) -> dict[str, Any]:
     if isinstance(raw.content, images.UnreadableError):
         is_remark = raw.content.reason == REMARK
-        return {"error": raw.content.detail if is_remark else describe_error(raw.content)}
+        return {"error": _word_for_command(raw.content.detail) if is_remark else describe_error(raw.content)}
     if isinstance(raw.content, bytes):
         return {"content": raw.content}
     return {"content": images.to_png(raw.content)}

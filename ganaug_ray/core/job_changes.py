@@ -27,6 +27,7 @@ FREE_KEYS = {
     *(f"classifier.{name}" for name in SCALING_KEYS),
     "data.executor",
     "data.loader",
+    "data.max_rejected",  # a data set that is there was within it, and images that are read later may not be
     "data.resident_limit",
     "augment.use_anyway",  # it says which arms are trained
 }

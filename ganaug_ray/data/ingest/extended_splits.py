@@ -17,10 +17,13 @@ def read_old_places(dataset: str, ids: pa.ChunkedArray) -> np.ndarray:
     Raises:
         UserError: there is no such data set.
     """
+    folder = Folder.from_uri(dataset)
     try:
-        table = Folder.from_uri(dataset).read_table("split.parquet", ["id", "split"])
+        table = folder.read_table("split.parquet", ["id", "split"])
     except (OSError, pa.ArrowException):
-        raise UserError(f"data.extends {dataset}: no finished dataset folder (split.parquet) there") from None
+        is_experiment = (folder / "dataset").has_file("split.parquet")
+        remedy = f"; give {dataset.rstrip('/')}/dataset" if is_experiment else ""
+        raise UserError(f"data.extends {dataset}: no finished dataset folder (split.parquet) there{remedy}") from None
     rows = pc.fill_null(pc.index_in(ids, table["id"].combine_chunks()), -1).to_numpy()
     return np.where(rows < 0, split.UNASSIGNED, find_indices(table["split"], split.PLACES)[rows])
 

@@ -11,6 +11,7 @@ from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.core.records import ModelSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import shard_writer, source_audit
+from ganaug_ray.data.sources import foreign_advice
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import Executor
 
@@ -67,7 +68,10 @@ def read_images(
             "split": SplitConfig(),  # nothing is split, whatever the folders are called
         }
     )
-    records = source_audit.audit_source(model_config, staged, executor, model.value_range).images
+    try:
+        records = source_audit.audit_source(model_config, staged, executor, model.value_range).images
+    except UserError as error:
+        raise UserError(foreign_advice.name_option(str(error), "--data")) from None
     usable = records.filter(pc.is_null(records["reason"]))
     reasons = records.filter(pc.is_valid(records["reason"]))["reason"].value_counts().to_pylist()
     reasons.sort(key=lambda count: count["values"])

@@ -21,6 +21,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import refusals, shard_writer, source_audit
 from ganaug_ray.data.ingest.source_audit import Progress, ignore_progress
 from ganaug_ray.data.loading import image_store
+from ganaug_ray.data.sources import foreign_advice
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import Executor, map_serially
 
@@ -75,7 +76,7 @@ def import_images(
                 where, config.max_rejected, usable, rejected, audited.passed_over, audited.sidecar
             )
         except UserError as error:
-            raise UserError(str(error).replace("data.source", "augment.images")) from None
+            raise UserError(foreign_advice.name_section(str(error), "augment.images")) from None
         labels = _number_classes(where, usable["label"].to_pylist(), source.classes, dataset.classes)
         _write_store(staged, out, usable, labels, dataset)
     finally:

@@ -265,7 +265,7 @@ def test_unfinished_stages_fix_no_settings(tmp_path: Path) -> None:
     run = Run(Folder.from_uri(tmp_path))
     run.claim_folder(load_job(DIGITS))
     run.dataset.write_json("rejected.json", {})
-    run.claim_folder(load_job(DIGITS, ["data.max_rejected=0.9"]))
+    run.claim_folder(load_job(DIGITS, ["data.smallest=9"]))
     assert not run.dataset.list_files()
     later = run.locate_split(1)
     for split in (run, later):
@@ -273,7 +273,7 @@ def test_unfinished_stages_fix_no_settings(tmp_path: Path) -> None:
         split.locate_model("teacher", 0).write_json("model.json", {})
         split.gan.write_json("best.json", {})
     notes: list[str] = []
-    lower = ["data.max_rejected=0.9", "gan.lr=1e-5"]
+    lower = ["data.smallest=9", "gan.lr=1e-5"]
     run.claim_folder(load_job(DIGITS, lower), notes.append)
     assert [note.split()[0] for note in notes] == ["gan", "splits/1/gan"]
     assert not run.gan.list_files()
@@ -282,7 +282,7 @@ def test_unfinished_stages_fix_no_settings(tmp_path: Path) -> None:
     later.gan.write_json("gan.json", {})
     run.gan.write_json("best.json", {})
     with pytest.raises(UserError, match=r"gan\.lr is 1e-05 there.*splits/1/gan is made"):
-        run.claim_folder(load_job(DIGITS, ["data.max_rejected=0.9", "gan.lr=1e-6"]))
+        run.claim_folder(load_job(DIGITS, ["data.smallest=9", "gan.lr=1e-6"]))
     assert run.gan.has_file("best.json")  # a refused job changes nothing
     assert "lr: 1.0e-05" in run.root.read_bytes("job.yaml").decode()
 
