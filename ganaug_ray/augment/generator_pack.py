@@ -153,14 +153,18 @@ def _read_classifier(run: Run) -> dict[str, bytes]:
     }
 
 
-def read_pack(address: str) -> Pack:
+def read_pack(address: str, setting: str = "augment.generator") -> Pack:
     """Read and check a pack.
+
+    Args:
+        address: of its folder.
+        setting: that names it, for messages.
 
     Raises:
         UserError: there is none, it is damaged or of a newer version, or not what ``ganaug share`` writes.
     """
     folder = Folder.from_uri(address)
-    where = f"augment.generator {address}"
+    where = f"{setting} {address}"
     try:
         content = json.loads(_read_limited(folder, PackRecord.FILE, MAX_RECORD_BYTES, where))
     except ValueError as error:

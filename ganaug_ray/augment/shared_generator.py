@@ -137,7 +137,8 @@ def describe_seen(where: str, images: list[str]) -> str:
     named = ", ".join(images[:MAX_NAMED_IMAGES]) + (", ..." if len(images) > MAX_NAMED_IMAGES else "")
     return (
         f"{where}: this generator has seen {len(images)} of the validation and test images, or nearly the same ones: "
-        f"{named}. Figures on them would be too good. Take them out of data.source, or take another generator"
+        f"{named}. Figures on them would be too good. Take another generator, or take these images out of data.source "
+        "in another --out"
     )
 
 

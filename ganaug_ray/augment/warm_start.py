@@ -93,7 +93,7 @@ def _read_gan(where: str, address: str, dataset: Folder) -> tuple[GanRecord | Pa
     """Return the record and the weights of another GAN that has seen no validation or test image here."""
     folder = Folder.from_uri(address)
     if folder.has_file(PackRecord.FILE):
-        pack = generator_pack.read_pack(address)
+        pack = generator_pack.read_pack(address, "gan.init_from")
         refuse_seen(where, pack.seen, [dataset])
         return pack.record, {f"generator.{name}": tensor for name, tensor in pack.weights.items()}
     gan = png_export.find_gan_folder(address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import shutil
 import socket
@@ -227,6 +228,8 @@ def _refuse_taken_port(where: ListenAddress) -> None:
         try:
             probe.bind((where.host, where.port))
         except OSError as error:
+            is_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            remedy = "give another --port" if is_port else "give --host an address of this machine"
             raise UserError(
-                f"--host {where.host} --port {where.port}: cannot listen there ({error.strerror}); give another --port"
+                f"--host {where.host} --port {where.port}: cannot listen there ({error.strerror}); {remedy}"
             ) from None

@@ -140,14 +140,14 @@ def test_advised_map_names_a_class(pack: Path, tmp_path: Path) -> None:
     assert check(pack, run, **mapped) == {0: 0, 1: 1}
 
 
-@pytest.mark.parametrize("way", ["Take them out of data.source", "take another generator"])
+@pytest.mark.parametrize("way", ["Take another generator", "take these images out of data.source in another --out"])
 def test_seen_images_or_their_generator_are_replaced(pack: Path, ours: Run, tmp_path: Path, way: str) -> None:
     """A generator that has seen what is tested on is taken for data without these images; here another one is."""
     seen = Run(Folder.from_uri(tmp_path / "seen"))
     sites.write_data(seen, seed=2)
     shutil.copytree(f"{seen.dataset}/train", f"{seen.dataset}/test", dirs_exist_ok=True)
     refuse(way, check, pack, seen)
-    if way.startswith("Take"):
+    if way.startswith("take these"):
         assert check(pack, ours)
         return
     generator_pack.write_pack(sites.make_site(tmp_path / "third", seed=3), Folder.from_uri(tmp_path / "other"))
@@ -255,3 +255,12 @@ def test_other_pack_is_adopted_in_another_folder(
     refuse("give another --out", adopt_in, ours, other)
     adopt_in(Run(Folder.from_uri(tmp_path / "another")), other)
     assert (tmp_path / "another" / "generator" / "gan.json").exists()
+
+
+def test_damaged_start_is_fetched_again(pack: Path, ours: Run, tmp_path: Path) -> None:
+    """A pack to start from of which a file was changed is told under its own setting, and taken once copied again."""
+    copy = Path(shutil.copytree(pack, tmp_path / "copy"))
+    (copy / "seen.safetensors").write_bytes(b"cut off")
+    refuse(r"^gan\.init_from .*; fetch the pack again$", start, ours, copy, tmp_path / "out")
+    shutil.copytree(pack, copy, dirs_exist_ok=True)
+    assert start(ours, copy, tmp_path / "out")

@@ -92,3 +92,15 @@ def test_feedback_needs_classes_that_are_folders(way: str, served: list[Any], tm
         serve(make_model(tmp_path / "renamed"), feedback=out)
         assert Path(out).is_dir()
     assert len(served) == 1
+
+
+def test_host_is_an_address_of_this_machine(served: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address of another machine cannot be listened to, whatever the port: one of this machine is."""
+    monkeypatch.setenv(auth.KEY_VARIABLE, "long-enough-a-key")
+    model = make_model(tmp_path / "pets")
+    port = free_port()
+    with pytest.raises(UserError, match=r"cannot listen there \(.*\); give --host an address of this machine$"):
+        launch.serve_model(model, ListenAddress("203.0.113.9", port, None, None))
+    for host in ("127.0.0.1", "0.0.0.0"):
+        launch.serve_model(model, ListenAddress(host, port, None, None))
+    assert len(served) == 2
