@@ -78,7 +78,7 @@ def read_images(
     rejected = {count["values"]: count["counts"] for count in reasons}
     if not len(usable):
         why = ", ".join(f"{n} × {reason}" for reason, n in rejected.items())
-        raise UserError(f"{source}: no usable image (found {why or 'none'})")
+        raise UserError(f"--data {source}: no usable image (found {why or 'none'})")
     unknown_images = usable.filter(pc.invert(pc.is_in(usable["id"], pa.array(known_ids, pa.string())))).combine_chunks()
     names = unknown_images["label"].to_pylist()
     classes = sorted(set(names))

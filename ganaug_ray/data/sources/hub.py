@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +84,7 @@ def fetch_dataset(source: str) -> Path:
             repo, repo_type="dataset", revision=snapshot.revision, allow_patterns=list(snapshot.patterns)
         )
     except Exception as error:
-        raise _make_fetch_error(source, repo, error) from None
+        raise _make_fetch_error(source, repo, folder, error) from None
     return Path(root, folder) if folder else Path(root)
 
 
@@ -174,10 +175,10 @@ def _find_fetched(source: str, repo: str, folder: str | None, error: Exception) 
         place = Path(root, folder) if folder else Path(root)
         if choose_patterns([str(path) for path in place.rglob("*")]) == patterns:
             return place
-    raise _make_fetch_error(source, repo, error)
+    raise _make_fetch_error(source, repo, folder, error)
 
 
-def _make_fetch_error(source: str, repo: str, error: Exception) -> UserError:
+def _make_fetch_error(source: str, repo: str, folder: str | None, error: Exception) -> UserError:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     if isinstance(error, GatedRepoError):
@@ -191,7 +192,13 @@ def _make_fetch_error(source: str, repo: str, error: Exception) -> UserError:
             "`hf auth login`"
         )
     reason = (str(error).strip() or type(error).__name__).partition("\n")[0]
+    here = repo.rpartition("/")[2]
+    command = f"hf download {repo} --repo-type dataset --local-dir {here}"
+    given = "that folder"
+    if folder:
+        command = f"{command} --include {shlex.quote(f'{folder}/*')}"
+        given = f"{here}/{folder}"
     return UserError(
-        f"data.source {source}: cannot be fetched ({reason:.150}); with network access, `hf download {repo} "
-        f"--repo-type dataset --local-dir {repo.rpartition('/')[2]}` fetches it; then give that folder"
+        f"data.source {source}: cannot be fetched ({reason:.150}); with network access, `{command}` fetches it; then "
+        f"give {given}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -143,6 +144,27 @@ def test_one_of_several_sets_is_named(serve_hub: Callable[[dict[str, Files]], An
     named = refuse("hf:someone/pets", r"name one, as in (\S+)$")[1]
     assert {raw.label for raw in read(named) if raw.label} == {"cat", "dog"}
     context.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("folder", ["", "small"])
+def test_set_is_downloaded_by_command(
+    folder: str, serve_hub: Callable[[dict[str, Files]], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a network the message has the command that fetches a data set, or its folder, and what to give then."""
+    from huggingface_hub.cli.hf import app
+
+    monkeypatch.chdir(tmp_path)
+    below = f"{folder}/" if folder else ""
+    files = {f"{below}{path}": png(number) for number, path in enumerate(PATHS)}
+    if folder:
+        files |= {f"large/{path}": png(100 + number) for number, path in enumerate(PATHS)}
+    advice = r"`(hf download .*)` fetches it; then give (.*)$"
+    match = refuse(f"hf:someone/pets/{folder}".rstrip("/"), advice)
+    context = serve_hub({"main": files})
+    app(shlex.split(match[1])[1:], standalone_mode=False)
+    context.__exit__(None, None, None)
+    assert_kept(survey(tmp_path / (match[2] if folder else "pets")))
+    assert not (tmp_path / "pets" / "large").exists()
 
 
 @pytest.mark.parametrize(
