@@ -263,7 +263,11 @@ def _advise_after_screening(job: Job, run: Run, pool: SyntheticPool, gan: GanRec
     elif not set(names) <= job.arms.keys():
         advice.append(f"leave {pool.source.name} out of augment to compare the other arms")
     elif len(names) < len(job.compared_arms):
-        advice.append(f"leave {' and '.join(names)} out of arms to compare the others")
+        others = {arm.source for name, arm in job.arms.items() if name not in names}
+        source = pool.source.name
+        # A source that no arm names has one of its own.
+        left_too = f", and {source} out of augment," if source in job.augment.sources and source not in others else ""
+        advice.append(f"leave {' and '.join(names)} out of arms{left_too} to compare the others")
     else:
         advice.append("without arms, and with augment.ratio 0, no synthetic images are needed")
     return "; ".join(advice)

@@ -60,6 +60,15 @@ def generate(run: Run, *settings: str) -> None:
     Pipeline(job, run, Terminal()).generate_images()
 
 
+STRICT = [  # agreement 0: so short a training knows no class, and would judge none
+    "augment.screen.enabled=true",
+    "augment.screen.confidence=0.99",
+    "augment.screen.class_agreement=0",
+]
+LOWER = [f"augment.screen.{key}=0" for key in ("confidence", "class_agreement", "realism", "copy_distance")]
+MADE = ["arms.m.kind=synthetic", "arms.m.source=made"]
+OTHER = ["arms.o.kind=synthetic", "arms.o.source=made", "arms.o.screen.enabled=false"]
+NOISE = "arms.n.kind=noise"
 COPIES = ("train", 0, 60, 3)
 OTHERS = ("test", 100, 160, 25)
 
@@ -87,9 +96,38 @@ def test_nothing_but_copies_gives_way_to_others(run: Run, tmp_path: Path) -> Non
     assert count_images(run) > 0
 
 
+@pytest.mark.parametrize(
+    ("arms", "advice", "followed"),
+    [
+        ([], "--set augment.screen.enabled=false accepts all images", ["augment.screen.enabled=false"]),
+        ([], "lower limits in augment.screen accept more", LOWER),
+        ([], "--set augment.ratio=0 trains without synthetic images", ["augment.ratio=0"]),
+        ([NOISE], "leave made out of augment to compare the other arms", [NOISE]),
+        ([*MADE, NOISE], "leave m out of arms, and made out of augment, to compare the others", [NOISE]),
+        ([*MADE, *OTHER], "leave m out of arms to compare the others", OTHER),
+        (MADE, "without arms, and with augment.ratio 0, no synthetic images are needed", ["augment.ratio=0"]),
+    ],
+)
+def test_screened_images_are_accepted_or_left_out(
+    arms: list[str], advice: str, followed: list[str], run: Run, tmp_path: Path
+) -> None:
+    """Where no image from elsewhere passes the screening, each way in the message goes on in the same folder."""
+    source = f"augment.images.made.source={make_images(run, tmp_path / 'made', ('test', 100, 160, 900))}"
+    with pytest.raises(StageFailed, match="none of the 60 images") as caught:
+        generate(run, source, *STRICT, *arms)
+    assert advice in str(caught.value)
+    generate(run, *([] if "out of augment" in advice else [source]), *STRICT, *followed)
+    uses_images = not any(words in advice for words in ("ratio", "out of augment"))
+    assert bool(find_pools(run)) == uses_images
+
+
+def find_pools(run: Run) -> list[str]:
+    return [name for name in run.root.list_folders() if (run.root / name).has_file("synthetic.json")]
+
+
 def count_images(run: Run) -> int:
     """Count the images of the only pool."""
-    (pool,) = [name for name in run.root.list_folders() if (run.root / name).has_file("synthetic.json")]
+    (pool,) = find_pools(run)
     return (run.root / pool).read_json("synthetic.json")["images"]
 
 
