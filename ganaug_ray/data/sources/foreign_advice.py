@@ -6,7 +6,7 @@ VALUE_RANGE = "data.value_range: [low, high]"
 _SOURCE = re.compile(r"(?<!explain )data\.source")  # `ganaug explain data.source` stays: it says what all can read
 _SETTING = re.compile(r"data\.(columns|label_from)")
 _IN_BRACKETS = re.compile(r" \([^()]*data\.(?:columns|label_from)[^()]*\)")
-_CLAUSE = re.compile(r"; [^;]*data\.(?:columns|label_from)[^;]*")
+_CLAUSE = re.compile(r"; (?:(?!, or move )[^;])*data\.(?:columns|label_from)(?:(?!, or move )[^;])*(, or move [^;]*)?")
 
 
 def name_section(message: str, section: str) -> str:
@@ -42,5 +42,5 @@ def advise_table(message: str, columns: str) -> str:
     >>> advise_table("t.csv: columns image and file both fit; choose one with data.columns: {image: file}", "image")
     't.csv: columns image and file both fit; give the table these columns, separated by commas: image'
     """
-    reworded, settings = _CLAUSE.subn("", _IN_BRACKETS.sub("", message))
-    return f"{reworded}; give the table these columns, separated by commas: {columns}" if settings else reworded
+    remedy = f"; give the table these columns, separated by commas: {columns}"
+    return _CLAUSE.sub(lambda clause: remedy + (clause[1] or ""), _IN_BRACKETS.sub("", message))

@@ -177,3 +177,26 @@ def test_unread_kind_is_packed_or_looked_up(command: str, tmp_path: Path) -> Non
     result = CliRunner().invoke(cli.app, advised.split(), catch_exceptions=False)
     assert result.exit_code == 0
     assert "archive, manifest (CSV, JSON Lines), Parquet" in result.output
+
+
+@pytest.mark.parametrize("way", ["give the table", "move both out"])
+def test_labels_of_parts_are_given_or_moved(way: str, tmp_path: Path) -> None:
+    """Of two tables in a folder to evaluate on one is given in its place, or both are moved, as the message says."""
+    paths = [f"part_{number % 2 + 1}/{number}.png" for number in range(32)]
+    root = lay_out(tmp_path / "in", *paths)
+    rows = [f"{path},{CLASSES[number // 2 % 2]}" for number, path in enumerate(paths)]
+    write_csv(root / "a.csv", "image,label", rows)
+    write_csv(root / "b.csv", "image,width", rows)
+
+    def list_classes(source: Path) -> list[str]:
+        staged = Folder.from_uri(tmp_path / "staged").create()
+        model = records.make_spec(image_size=16, channels=3)
+        return external.read_images(DataConfig(source=["x"]), str(source), model, staged, map_serially, []).classes
+
+    refuse(f"^--data .*a\\.csv and b\\.csv list images .*{way}", list_classes, root)
+    if way == "give the table":
+        assert list_classes(root / "a.csv") == ["cat", "dog"]
+    else:
+        for name in ("a.csv", "b.csv"):
+            (root / name).rename(tmp_path / name)
+        assert list_classes(root) == ["part_1", "part_2"]
