@@ -90,7 +90,7 @@ def build_batch(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def _word_for_command(message: str) -> str:
     """Word a message of a reader of sources for a command that is given files and no settings."""
-    return foreign_advice.advise_table(message.removeprefix("data.source "), "image")
+    return foreign_advice.advise_table(message.removeprefix("data.source "), "one column of images, called image")
 
 
 def describe_error(error: images.UnreadableError) -> str:

@@ -29,7 +29,7 @@ def name_option(message: str, option: str) -> str:
     '--data a.7z: pack it as .zip and name it as --data'
     """
     named = _SOURCE.sub(option, message.replace("in data.source, in a list", "as data.source"))
-    return advise_table(named, "image and label")
+    return advise_table(named, "the columns image and label")
 
 
 def advise_table(message: str, columns: str) -> str:
@@ -37,10 +37,10 @@ def advise_table(message: str, columns: str) -> str:
 
     Args:
         message: of a reader of sources.
-        columns: what the columns of a table are to be, in words.
+        columns: those that the table is to have, in words.
 
-    >>> advise_table("t.csv: columns image and file both fit; choose one with data.columns: {image: file}", "image")
-    't.csv: columns image and file both fit; give the table these columns, separated by commas: image'
+    >>> advise_table("t.csv: columns image and file both fit; choose data.columns: {image: file}", "a column image")
+    't.csv: columns image and file both fit; write the table with commas and a column image'
     """
-    remedy = f"; give the table these columns, separated by commas: {columns}"
+    remedy = f"; write the table with commas and {columns}"
     return _CLAUSE.sub(lambda clause: remedy + (clause[1] or ""), _IN_BRACKETS.sub("", message))

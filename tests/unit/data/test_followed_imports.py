@@ -95,9 +95,9 @@ def test_table_is_changed_where_no_setting_is_read(
     if command == "predict" and meant:
         assert count(table) == 32, "no label is needed"
         return
-    match = refuse("give the table these columns, separated by commas: (image|image and label)$", count, table)
+    match = refuse("write the table with commas and (one column of images, called|the columns) (.*)$", count, table)
     assert "data." not in match.string
-    names = match[1].split(" and ")
+    names = match[2].split(" and ")
     cells = [dict(zip(("image", "label"), pair, strict=True)) for pair in ROWS]
     write_csv(table, ",".join(names), [",".join(row[name] for name in names) for row in cells])
     assert count(table) == 32
@@ -179,7 +179,7 @@ def test_unread_kind_is_packed_or_looked_up(command: str, tmp_path: Path) -> Non
     assert "archive, manifest (CSV, JSON Lines), Parquet" in result.output
 
 
-@pytest.mark.parametrize("way", ["give the table", "move both out"])
+@pytest.mark.parametrize("way", ["write the table", "move both out"])
 def test_labels_of_parts_are_given_or_moved(way: str, tmp_path: Path) -> None:
     """Of two tables in a folder to evaluate on one is given in its place, or both are moved, as the message says."""
     paths = [f"part_{number % 2 + 1}/{number}.png" for number in range(32)]
@@ -194,7 +194,7 @@ def test_labels_of_parts_are_given_or_moved(way: str, tmp_path: Path) -> None:
         return external.read_images(DataConfig(source=["x"]), str(source), model, staged, map_serially, []).classes
 
     refuse(f"^--data .*a\\.csv and b\\.csv list images .*{way}", list_classes, root)
-    if way == "give the table":
+    if way == "write the table":
         assert list_classes(root / "a.csv") == ["cat", "dog"]
     else:
         for name in ("a.csv", "b.csv"):
