@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from tests.conftest import DIGITS, TINY
 from tests.helpers import job_client, sites
+from tests.helpers.serving import encoded, promote
 
 ADDRESS = "http://127.0.0.1:1"
 LARGE = 600 * 2**20  # bytes; more than Ray uploads
@@ -126,3 +129,31 @@ def test_images_are_written_to_a_folder(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, [*words, "--png", str(tmp_path / "drawn")], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert len(list((tmp_path / "drawn").rglob("*.png"))) == 2
+
+
+def test_temporary_files_go_to_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no temporary folder can be written the same command goes on once TMPDIR names one on another disk."""
+    promote(Folder.from_uri(tmp_path / "pets"), 0)
+    (tmp_path / "cat.png").write_bytes(encoded())
+    out = tmp_path / "answers.csv"
+    words = ["ganaug", "predict", str(tmp_path / "pets"), str(tmp_path / "cat.png"), "--out", str(out)]
+    monkeypatch.setattr("sys.argv", words)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [os.environ.get("TMPDIR", "/dev/null")])
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.delenv("TMPDIR", raising=False)
+
+    def call() -> int:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return int(ended.value.code or 0)
+
+    assert call() != 0
+    match = re.search(
+        r"or set (\w+) to a folder on another disk, and the same command continues", capsys.readouterr().err
+    )
+    assert match
+    monkeypatch.setenv(match[1], str(tmp_path))
+    assert call() == 0
+    assert out.exists()
