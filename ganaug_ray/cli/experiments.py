@@ -222,9 +222,8 @@ def search(
         from ganaug_ray.search.dry_run import describe_search
 
         driver.check_kind(kind)
-        checked_space = driver.check_space(
-            kind, space or find_example(kind), loaded, write
-        )  # before anything is written
+        # Before anything is written.
+        checked_space = driver.check_space(kind, space or find_example(kind), loaded, write)
     options = RunOptions(str(job), out, tuple(set_ or ()), dry_run=dry_run, verbose=verbose, cpu_only=cpu)
     describe = functools.partial(describe_search, space=checked_space)
     best_job = None if write is None else driver.BestJobFile(write, job)

@@ -115,7 +115,10 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: BestJobFile | None
     if write is not None and (best := record["best"]):
         text = f"{write.path} has the job with these settings"
         if best["trial"] == record["baseline"]:
-            text = f"{write.path} was not written, as no mix did better; augment.ratio 0 trains on real images alone"
+            text = (
+                f"{write.path} was not written, as no mix did better than real images alone; "
+                "--set augment.ratio=0 --set arms={} trains on those"
+            )
         else:
             write.write_job(plan, record)
         pipeline.terminal.print_stage_line("search", "note", text)

@@ -57,9 +57,9 @@ def ranks() -> Iterator[None]:
 
 def on_two_ranks(function: Any, tmp_path: Path, *args: Any) -> None:
     rendezvous = str(tmp_path / "rendezvous")
-    waiting = [process.submit(_rank, rank, function, args, rendezvous) for rank, process in enumerate(PROCESSES)]
-    for one in waiting:
-        one.result()
+    futures = [process.submit(_rank, rank, function, args, rendezvous) for rank, process in enumerate(PROCESSES)]
+    for future in futures:
+        future.result()
 
 
 def build_cnn() -> networks.CNN:

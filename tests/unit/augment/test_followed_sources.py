@@ -55,7 +55,7 @@ def make_images(run: Run, out: Path, *parts: tuple[str, int, int, float]) -> Pat
 
 def generate(run: Run, *settings: str) -> None:
     """Do what `ganaug generate` does with a job of these settings."""
-    job = load_job(DIGITS, [*(each for each in TINY if "per_class=10" not in each), *settings])
+    job = load_job(DIGITS, [*(setting for setting in TINY if "per_class=10" not in setting), *settings])
     run.claim_folder(job)
     Pipeline(job, run, Terminal()).generate_images()
 

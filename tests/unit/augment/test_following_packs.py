@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
 from pathlib import Path
@@ -21,11 +20,11 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import GanRecord, ImagesRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import synthetic_images
-from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import generation_stage
 from ganaug_ray.pipeline.pipeline import Pipeline
 from tests.conftest import DIGITS, TINY
 from tests.helpers import records, sites
+from tests.helpers.refusals import refuse
 
 SMALL = ["gan.image_size=32", "gan.filters=8", "gan.latent=16"]
 """The size of the GANs of ``sites``."""
@@ -51,15 +50,6 @@ def check(pack: Path, *runs: Run, **classes: str) -> dict[int, int]:
     """Check a pack against the data of experiments, as is done before any work; return whom it draws."""
     config = GeneratorConfig(source=str(pack), classes=classes)
     return shared_generator.check_generator(config, [run.dataset for run in runs])[1]
-
-
-def refuse(advice: str, function: Any, *arguments: Any, **options: Any) -> re.Match[str]:
-    """Return where the advice stands in the message of a refusal."""
-    with pytest.raises(UserError) as caught:
-        function(*arguments, **options)
-    match = re.search(advice, str(caught.value))
-    assert match, str(caught.value)
-    return match
 
 
 def follow_command(command: str, verb: str) -> Run:

@@ -28,7 +28,7 @@ from ganaug_ray.data.loading.resident_loader import ResidentImages, open_real_fe
 from ganaug_ray.gan import early_stopping, train_worker, training_loop
 from ganaug_ray.gan.training_spec import GanTraining
 from tests.helpers import records
-from tests.helpers.two_ranks import GAN, build_cnn, make_hooks, on_two_ranks, ranks, train_cnn  # noqa: F401
+from tests.helpers.two_ranks import GAN, build_cnn, make_hooks, on_two_ranks, ranks, train_cnn  # noqa: F401  # ranks: a fixture
 from tests.unit.gan.test_snapshots import end_at_second_snapshot, open_late
 
 

@@ -20,7 +20,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.batch import BatchFeed
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.gan import training_loop
-from tests.helpers.two_ranks import GAN, build_cnn, make_hooks, on_two_ranks, ranks, train_cnn  # noqa: F401
+from tests.helpers.two_ranks import GAN, build_cnn, make_hooks, on_two_ranks, ranks, train_cnn  # noqa: F401  # ranks: a fixture
 
 
 def _diverge(place: Place, digits: str, out: str) -> None:
@@ -183,9 +183,9 @@ def _compile(place: Place, digits: str, out: str) -> None:
         return graph.forward
 
     compile_in_place = torch.nn.Module.compile
-    torch.nn.Module.compile = lambda module, mode: compile_in_place(module, backend=keep_graph)  # type: ignore[method-assign, misc, assignment]
     results = []
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.Module, "compile", lambda module, mode: compile_in_place(module, backend=keep_graph))
         for compiled in (False, True):
             saved: list[checkpoint.Checkpoint] = []
             config = GAN.model_copy(update={"compile": compiled})
@@ -193,11 +193,10 @@ def _compile(place: Place, digits: str, out: str) -> None:
             feed = open_real_feed(digits, GAN.batch_size, 1.0, 0, place)
             training_loop.train_gan(feed, config, shape, 6, 0, place, None, make_hooks(saved))
             classifier = ClassifierConfig(steps=4, batch_size=16, log_every=2, evaluate_every=2, compile=compiled)
-            kept, _ = train_cnn(build_cnn(), open_real_feed(digits, 16, 1.0, 0, place), classifier, place, digits)
-            results.append(saved[-1].tensors | kept.weights)
+            feed = open_real_feed(digits, 16, 1.0, 0, place)
+            evaluation, _ = train_cnn(build_cnn(), feed, classifier, place, digits)
+            results.append(saved[-1].tensors | evaluation.weights)
             assert bool(graphs) == compiled
-    finally:
-        torch.nn.Module.compile = compile_in_place  # type: ignore[method-assign]
     torch.save(results, f"{out}/weights-{place.rank}")
 
 

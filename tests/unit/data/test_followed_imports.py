@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import external
 from ganaug_ray.data.ingest.synthetic_images import import_images
 from ganaug_ray.data.prepare import prepare_dataset
-from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import map_serially
 from tests.conftest import DIGITS, TINY
 from tests.helpers import records
 from tests.helpers.labelled import lay_out, zip_names
+from tests.helpers.refusals import refuse
 from tests.unit.data.test_followed_refusals import CLASSES, LABELS, NAMES, PATHS, write_csv
 
 ROWS = list(zip(NAMES, LABELS, strict=True))
@@ -46,15 +45,6 @@ def bring_in(out: Path, *sources: Path, job: DataConfig | None = None, **setting
     record = records.write_dataset(dataset, classes=list(CLASSES), channels=3, image_size=16)
     config = ImagesConfig.model_validate({"source": [str(source) for source in sources], **settings})
     return import_images(job or DataConfig(source=["x"]), config, record, Folder.from_uri(out / "images").create())
-
-
-def refuse(advice: str, function: Any, *arguments: Any, **options: Any) -> re.Match[str]:
-    """Return where the advice stands in the message of a refusal."""
-    with pytest.raises(UserError) as caught:
-        function(*arguments, **options)
-    match = re.search(advice, str(caught.value))
-    assert match, str(caught.value)
-    return match
 
 
 @pytest.fixture

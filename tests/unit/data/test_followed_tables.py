@@ -64,7 +64,7 @@ def test_text_is_written_in_utf8(tmp_path: Path) -> None:
 def test_pointer_is_fetched_by_command(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What Git LFS has not fetched is read after the command in the message, here with a stand-in for git."""
     lay_out(tmp_path / "stored", *NAMES)
-    rows = [f"stored/{each},{label}" for each, label in zip(NAMES, LABELS, strict=True)]
+    rows = [f"stored/{name},{label}" for name, label in zip(NAMES, LABELS, strict=True)]
     (tmp_path / "stored" / "t.csv").write_text("\n".join(["image,label", *rows]))
     zip_names(tmp_path / "stored" / "pets.zip", *PATHS)
     (tmp_path / name).write_text(POINTER)

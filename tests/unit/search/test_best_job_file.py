@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,6 @@ def test_no_file_is_written_where_no_mix_did_better(
         assert path.exists() == written
         said = " ".join(capsys.readouterr().out.split())
         assert ("best.yaml was not written, as no mix did better" in said) != written
+        if not written:
+            advised = re.findall(r"--set (\S+)", said)
+            assert not load_job(original, advised).compared_arms
