@@ -7,11 +7,10 @@ import numpy as np
 from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
 from ganaug_ray.verdict.multiple_testing import compute_best_of_factor, compute_looks_factor
 from ganaug_ray.verdict.paired_statistics import (
-    MANY_SPLITS,
-    MANY_SPLITS_SHARE,
     MIN_REPEATS,
     POWER,
     SIGNIFICANCE_LEVEL,
+    choose_level_share,
     has_enough_repeats,
 )
 
@@ -34,7 +33,7 @@ def predict_visible_gain(
         arms: candidates, the best of which is judged.
 
     >>> round(predict_visible_gain(240, 5, 2), 3), round(predict_visible_gain(48, 1, 3), 3)
-    (0.048, 0.101)
+    (0.048, 0.099)
     """
     if not has_enough_repeats(splits, seeds):
         return None
@@ -47,10 +46,8 @@ def predict_visible_gain(
         error = combine_rows_and_repeats(within_1, within_1, zero_1, splits, tested - splits)
     else:
         error = combine_rows_and_repeats(interplay_1, interplay_1, rows_1, seeds, tested - 1)
-    share = MANY_SPLITS_SHARE if splits >= MANY_SPLITS else 1.0
-    half_width_1 = error.compute_half_width(
-        share * SIGNIFICANCE_LEVEL / (compute_looks_factor(looks) * compute_best_of_factor(arms))
-    )
+    level = SIGNIFICANCE_LEVEL / (compute_looks_factor(looks) * compute_best_of_factor(arms))
+    half_width_1 = error.compute_half_width(choose_level_share(splits, seeds) * level)
     return float((half_width_1 + error.compute_half_width(2 * (1 - POWER)))[0])
 
 

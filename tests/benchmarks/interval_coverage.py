@@ -24,11 +24,10 @@ from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
 from ganaug_ray.verdict.multiple_testing import compute_best_of_factor
 from ganaug_ray.verdict.paired_statistics import (
     FIRM_NO_SHARE,
-    MANY_SPLITS,
-    MANY_SPLITS_SHARE,
     MIN_REPEATS,
     SIGNIFICANCE_LEVEL,
     Differences,
+    choose_level_share,
     estimate_means,
 )
 
@@ -94,8 +93,7 @@ def simulate(cell: Cell, repetitions: int, rng: np.random.Generator) -> Outcome:
         shared_T = np.maximum(0.0, estimate(own_rows + interplay / repeats, rows - 1) - within_T / repeats)
     level = SIGNIFICANCE_LEVEL / compute_best_of_factor(cell.arms)
     error = combine_rows_and_repeats(between_T, within_T, shared_T, repeats, cell.rows - cell.splits)
-    share = MANY_SPLITS_SHARE if cell.splits >= MANY_SPLITS else 1.0
-    half_T = error.compute_half_width(share * level)
+    half_T = error.compute_half_width(choose_level_share(cell.splits, cell.seeds) * level)
     one_sided_T = error.compute_half_width(2 * FIRM_NO_SHARE * level)
     before_T = compute_old_half(between_T, shared_T, cell, level)
     mean_T = values_TR.mean(1)
@@ -125,7 +123,7 @@ def run_grid(repetitions: int) -> None:
     print(
         "splits seeds arms | helped max | short max | covers min, before | width, mean over cells that covered before"
     )
-    for splits, seeds, arms in itertools.product((1, 3, 5, 10), (1, 3, 8), (1, 3, 8)):
+    for splits, seeds, arms in itertools.product((1, 3, 5, 10), range(1, 9), (1, 3, 8)):
         if splits * seeds < MIN_REPEATS:
             continue
         cells = [

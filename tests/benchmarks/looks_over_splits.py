@@ -31,6 +31,7 @@ from ganaug_ray.verdict.paired_statistics import (
     SIGNIFICANCE_LEVEL,
     Differences,
     _estimate_error,
+    choose_level_share,
 )
 from tests.benchmarks.interval_coverage import SHARES
 
@@ -107,7 +108,7 @@ def _judge(moved_JSNM: np.ndarray, worthwhile: float, level: float) -> tuple[np.
     mean_M = values_JSM.mean((0, 1))
     repeats_RM = values_JSM.mean(1) if len(values_JSM) > 1 else values_JSM[0]
     error = _estimate_error(differences, repeats_RM.var(0, ddof=1), len(repeats_RM))
-    differs_M = error.compute_tail(mean_M) < level
+    differs_M = error.compute_tail(mean_M) < choose_level_share(*values_JSM.shape[:2]) * level
     short_M = (error.compute_tail(mean_M - worthwhile) / 2 < FIRM_NO_SHARE * level) & (mean_M < worthwhile)
     return differs_M & (mean_M > 0) & ~short_M, short_M | (differs_M & (mean_M < 0))
 
