@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -15,7 +13,7 @@ import pyarrow as pa
 from ganaug_ray.addresses import resolve_source
 from ganaug_ray.cli import file_formats
 from ganaug_ray.core import model_registry
-from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.console import Terminal, create_log_file
 from ganaug_ray.core.progress import Progress
 from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.core.wording import format_count
@@ -44,15 +42,13 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool, cp
     Raises:
         UserError: there is no such model or image, or the file cannot be written or has
             another suffix.
-        StageFailed: Ray gave up; the message names its log.
+        StageFailed: Ray gave up; the message names its log, if there is one.
     """
     terminal = Terminal()
     started = time.monotonic()
     progress = Progress(words="starting")
-    number, path = tempfile.mkstemp(prefix="ganaug-predict-", suffix=".log")
-    os.close(number)
-    log = Path(path)
-    with terminal.redirect_output(None if verbose else log):
+    log = None if verbose else create_log_file("predict")
+    with terminal.redirect_output(log):
         try:
             with terminal.show_progress("predict", progress.read):
                 addresses = [resolve_source(image) for image in images]
@@ -61,15 +57,17 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool, cp
                 predicted = _predict_images(folder, addresses, progress, cpu_only)
                 _write_file(out, target, name, file_formats.encode_table(predicted.table, suffix))
         except StageFailed as error:
-            raise StageFailed(f"{error}; see {log}") from None
+            raise StageFailed(f"{error}; see {log}" if log else str(error)) from None
         except UserError:
-            log.unlink()
+            if log is not None:
+                log.unlink()
             raise
         text = f"{summarize_predictions(predicted.table, predicted.passed_over, predicted.count_notes())} -> {out}"
         terminal.print_stage_line("predict", "done", text, time.monotonic() - started)
         for remark in predicted.remarks:
             terminal.print_stage_line("predict", "note", remark)
-    log.unlink()
+    if log is not None:
+        log.unlink()
 
 
 def _predict_images(model: Folder, addresses: list[str], progress: Progress, cpu_only: bool) -> PredictedImages:

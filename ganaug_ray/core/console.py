@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -31,6 +32,13 @@ BAR_PATIENCE_S = 5.0  # seconds for a bar to end; one that cannot must not keep 
 
 ReadProgress = Callable[[], tuple[float, str]]
 """How far a running stage is, from 0 to 1, and a few words on it."""
+
+
+def create_log_file(command: str) -> Path:
+    """Create an empty temporary file for what a command's libraries print."""
+    number, path = tempfile.mkstemp(prefix=f"ganaug-{command}-", suffix=".log")
+    os.close(number)
+    return Path(path)
 
 
 class Terminal:

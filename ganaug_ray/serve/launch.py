@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from ganaug_ray.addresses import expand_home, resolve_source
 from ganaug_ray.core import model_registry
-from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.console import Terminal, create_log_file
+from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.storage import split_address
 from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.errors import StageFailed, UserError
@@ -65,7 +66,7 @@ def serve_model(
 
     Raises:
         UserError: there is no such model, the port is taken, or a setting is wrong.
-        StageFailed: it could not be started; the message names the log.
+        StageFailed: it could not be started; the message names the log, if there is one.
     """
     from ganaug_ray.serve import auth, serve_config
 
@@ -154,19 +155,22 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
     started = time.monotonic()
     with terminal.show_progress("serve", lambda: (0.0, "starting Ray")):
         from ganaug_ray.runtime import cluster  # it imports Ray
-    number, path = tempfile.mkstemp(prefix="ganaug-serve-", suffix=".log")
-    os.close(number)
-    log_file = None if verbose else Path(path)
-    with terminal.redirect_output(log_file):
+    log = None if verbose else create_log_file("serve")
+    with terminal.redirect_output(log):
         try:
-            with terminal.show_progress("serve", lambda: (0.0, "starting Ray")):
-                cluster.start_private(serve_config.count_cpus(settings), uses_gpus=settings.gpus > 0)
             try:
+                with terminal.show_progress("serve", lambda: (0.0, "starting Ray")):
+                    cluster.start_private(serve_config.count_cpus(settings), uses_gpus=settings.gpus > 0)
                 with terminal.show_progress("serve", lambda: (0.5, "loading the model")):
                     metrics = serve_config.start_serve(settings, where)
+            except UserError:
+                raise
             except Exception as error:
-                raise StageFailed(f"serving could not be started: {get_last_line(error)[:300]}; see {path}") from None
-            words = f"{where.url}  Ctrl-C ends it; metrics: {metrics}; log: {path}"
+                if full := find_disk_full(error):
+                    raise full from None
+                see = f"; see {log}" if log else ""
+                raise StageFailed(f"serving could not be started: {get_last_line(error)[:300]}{see}") from None
+            words = f"{where.url}  Ctrl-C ends it; metrics: {metrics}" + (f"; log: {log}" if log else "")
             terminal.print_stage_line("serve", "ready", words, time.monotonic() - started)
             threading.Event().wait()
         finally:

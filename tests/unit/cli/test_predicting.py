@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -61,3 +63,30 @@ def test_ray_is_started_beyond_500_images(experiment: Run, tmp_path: Path, share
     with pytest.raises(StageFailed, match="no cluster"):
         predict.write_predictions(str(experiment.root), [str(many)], str(tmp_path / "many.parquet"), verbose=False)
     assert not (tmp_path / "many.parquet").exists()
+
+
+def test_log_of_failed_work_has_the_reason(
+    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What Ray printed before it gave up is in the file of the message; with --verbose it is on the terminal."""
+
+    def fail(**options: object) -> None:
+        os.write(2, b"the reason\n")  # as Ray's processes print
+        raise StageFailed("a worker failed")
+
+    monkeypatch.setattr(cluster, "connect", fail)
+    monkeypatch.setattr(predict, "MAX_IMAGES_IN_PROCESS", 1)
+    images = [str(write_images(tmp_path / "images", 2, "folder"))]
+
+    def classify(verbose: bool) -> str:
+        with pytest.raises(StageFailed) as caught:
+            predict.write_predictions(str(experiment.root), images, str(tmp_path / "answers.csv"), verbose)
+        return str(caught.value)
+
+    match = re.fullmatch("a worker failed; see (.+)", classify(verbose=False))
+    assert match
+    assert "the reason" in Path(match[1]).read_text()
+    Path(match[1]).unlink()
+    assert "the reason" not in capfd.readouterr().err
+    assert classify(verbose=True) == "a worker failed"
+    assert "the reason" in capfd.readouterr().err

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.errors import UserError
-from ganaug_ray.serve import auth, launch
+from ganaug_ray.errors import DiskFull, StageFailed, UserError
+from ganaug_ray.runtime import cluster
+from ganaug_ray.serve import auth, launch, serve_config
 from ganaug_ray.serve.serve_config import ListenAddress
 from tests.helpers.serving import free_port, promote
 from tests.unit.data.test_web import certificate
@@ -104,3 +108,32 @@ def test_host_is_an_address_of_this_machine(served: list[Any], tmp_path: Path, m
     for host in ("127.0.0.1", "0.0.0.0"):
         launch.serve_model(model, ListenAddress(host, port, None, None))
     assert len(served) == 2
+
+
+@pytest.mark.parametrize("failing", [(cluster, "start_private"), (serve_config, "start_serve")])
+def test_log_of_a_failed_start_has_the_reason(
+    failing: tuple[Any, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What Ray printed before serving failed is in the file of the message; with --verbose it is on the terminal."""
+    error: Exception = RuntimeError("no replica")
+
+    def fail(*arguments: object, **options: object) -> None:
+        os.write(2, b"the reason\n")  # as Ray's processes print
+        raise error
+
+    for module, name in ((cluster, "start_private"), (cluster, "disconnect"), (serve_config, "stop_serve")):
+        monkeypatch.setattr(module, name, lambda *arguments, **options: None)
+    monkeypatch.setattr(*failing, fail)
+    settings: Any = SimpleNamespace(max_replicas=1, cpus=1, gpus=0)
+    with pytest.raises(StageFailed, match=r"^serving could not be started: no replica; see ") as caught:
+        launch._serve_until_interrupted(settings, ListenAddress(), verbose=False)
+    log = Path(re.sub(".*; see ", "", str(caught.value)))
+    assert "the reason" in log.read_text()
+    log.unlink()
+    assert "the reason" not in capfd.readouterr().err
+    with pytest.raises(StageFailed, match=r"^serving could not be started: no replica$"):
+        launch._serve_until_interrupted(settings, ListenAddress(), verbose=True)
+    assert "the reason" in capfd.readouterr().err
+    error = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(DiskFull, match="make room"):
+        launch._serve_until_interrupted(settings, ListenAddress(), verbose=True)
