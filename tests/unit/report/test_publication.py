@@ -12,6 +12,9 @@ import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants
+from huggingface_hub.cli.hf import app
+from moto.server import DomainDispatcherApplication, create_backend_app
+from pyarrow import fs as pafs
 from typer.testing import CliRunner
 
 import ganaug_ray
@@ -26,6 +29,7 @@ from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.report import publication
 from tests.helpers import wsgi
 from tests.helpers.hub import PushedRepository
+from tests.helpers.s3_server import CREDENTIALS
 
 
 @pytest.fixture
@@ -101,8 +105,6 @@ def test_champion_is_published_once_promoted(experiment: Run, tiny_job: Job, tmp
 
 def test_advised_upload_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command that pushes a folder later makes a private repository of it, as the first attempt would have."""
-    from huggingface_hub.cli.hf import app
-
     folder = tmp_path / "my models" / "published"
     folder.mkdir(parents=True)
     (folder / "README.md").write_text("# pets")
@@ -118,6 +120,31 @@ def test_advised_upload_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         app(shlex.split(match[1])[1:], standalone_mode=False)
     assert repository.made.get("visibility") == "private"
     assert repository.files == {"README.md": b"# pets"}
+
+
+def test_experiment_elsewhere_is_pushed_from_a_folder_here(
+    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An experiment on an object store is not pushed from there; published to a folder here, as advised, it is."""
+    for name, value in (CREDENTIALS | {"HF_TOKEN": "hf_x"}).items():
+        monkeypatch.setenv(name, value)
+    repository, out = PushedRepository(), tmp_path / "published"
+    with wsgi.serve(repository) as port, wsgi.serve(DomainDispatcherApplication(create_backend_app)) as store_port:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        where = f"endpoint_override=http://127.0.0.1:{store_port}&scheme=http&allow_bucket_creation=true"
+        stored = Folder.from_uri(f"s3://published/pets?{where}").create()
+        pafs.copy_files(experiment.root.path, stored.path, experiment.root.fs, stored.fs)
+        with pytest.raises(UserError, match="is not on this machine; publish it to a folder here, and") as caught:
+            publish(f"s3://published/pets?{where}", "hf:someone/pets")
+        assert not repository.made
+        publish(f"s3://published/pets?{where}", str(out))
+        match = re.search("`(hf upload .*)` pushes that$", str(caught.value))
+        assert match
+        command = [str(out) if word == "FOLDER" else word for word in shlex.split(match[1])]
+        app(command[1:], standalone_mode=False)
+    assert repository.made.get("visibility") == "private"
+    assert repository.files == {path.name: path.read_bytes() for path in out.iterdir()}
+    assert "model.safetensors" in repository.files
 
 
 def test_push_without_token_or_network_says_how(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
