@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from ganaug_ray.data.loading.image_store import LabelledImages
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan import training_loop as gan_loop
 from ganaug_ray.runtime import cluster, gpu_probe, hardware, preflight
+from tests.helpers.refusals import refuse
 
 
 @pytest.fixture
@@ -74,6 +76,29 @@ def test_gpu_is_tried_before_work(mac: pytest.MonkeyPatch) -> None:
 
     mac.setattr(gpu_probe, "_run_kernel", fail)
     assert "cannot use Apple's GPU (MPS backend out of date); update macOS" in gpu_probe.find_gpu_fault(1)
+
+
+@pytest.mark.parametrize("way", ["update macOS or torch", "--cpu"])
+def test_failing_gpu_is_mended_or_left_alone(way: str, mac: pytest.MonkeyPatch) -> None:
+    """A Mac whose GPU fails is refused; it is taken once the GPU computes, and with the option of the message."""
+    run_kernel = Mock(side_effect=RuntimeError("MPS backend out of date"))
+
+    def read_reports(out: object, with_gpus: bool) -> list[preflight.Node]:
+        fault = gpu_probe.find_gpu_fault(1) if with_gpus else ""
+        report = preflight.NodeReport(preflight.collect_versions(), gpus=fault)
+        return [preflight.Node("127.0.0.1", report, {"CPU": 8.0, "GPU": 1.0})]
+
+    mac.setattr(gpu_probe, "_run_kernel", run_kernel)
+    mac.setattr(preflight, "collect_reports", read_reports)
+    mac.setattr(cluster, "_init_ray", lambda **options: None)
+    mac.setattr(cluster, "read_hardware", lambda cpu_only: hardware.Hardware.of_one_machine(8, 0 if cpu_only else 1))
+    match = refuse(r"; (update macOS or torch); or give (--cpu)$", cluster.connect)
+    assert way in match.groups()
+    if way == "--cpu":
+        assert not cluster.connect(cpu_only=True).has_gpus
+    else:
+        run_kernel.side_effect = None
+        assert cluster.connect().has_gpus
 
 
 class NoteDtypes(TorchDispatchMode):

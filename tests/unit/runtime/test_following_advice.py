@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from ganaug_ray.runtime import cluster, gpu_probe, hardware, preflight
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.preflight import Node, NodeReport
 from tests.conftest import DIGITS, TINY
+from tests.helpers.refusals import refuse
 
 HERE = {"ray": "2.60.0", "torch": "2.14.1"}
 WELL = NodeReport(HERE)
@@ -133,6 +135,44 @@ def test_gpus_are_seen_or_left_alone(two_gpus: Hardware, monkeypatch: pytest.Mon
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(gpu_probe, "_run_kernel", lambda device: None)
     gpu_probe.refuse_unseen_gpus(two_gpus)
+
+
+BROKEN = [
+    ("Torch not compiled with CUDA enabled", None, "install the build for CUDA (https://"),
+    ("CUDA error: no kernel image is available", "13.2", "does not support this kind of GPU; install one that does"),
+    ("The NVIDIA driver on your system is too old", "13.2", "update the driver, or install torch for an older CUDA"),
+    ("CUDA error: unknown error", "13.2", "see whether nvidia-smi lists them"),
+]
+"""Torch's error, the CUDA that it is built for, and the advice."""
+
+
+@pytest.mark.parametrize(("error", "cuda", "advice"), BROKEN)
+@pytest.mark.parametrize("way", ["as advised", "--cpu"])
+def test_broken_gpus_are_mended_or_left_alone(
+    error: str, cuda: str | None, advice: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose GPUs run no kernel is refused; it is taken once they do, and with the option of the message."""
+    run_kernel = Mock(side_effect=RuntimeError(error))
+
+    def read_reports(out: object, with_gpus: bool) -> list[Node]:
+        fault = gpu_probe.find_gpu_fault(2) if with_gpus else ""
+        return [Node("127.0.0.1", replace(WELL, gpus=fault), {"CPU": 8.0, "GPU": 2.0})]
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(gpu_probe, "_run_kernel", run_kernel)
+    monkeypatch.setattr(preflight, "collect_reports", read_reports)
+    monkeypatch.setattr(cluster, "_init_ray", lambda **options: None)
+    monkeypatch.setattr(cluster, "read_hardware", lambda cpu_only: Hardware.of_one_machine(8, 0 if cpu_only else 2))
+    match = refuse(rf"{re.escape(advice)}.*; or give (--cpu)$", cluster.connect)
+    if way == match[1]:
+        assert not cluster.connect(cpu_only=True).has_gpus
+    else:
+        run_kernel.side_effect = None
+        assert cluster.connect().has_gpus
+        assert [call.args[0] for call in run_kernel.call_args_list[-2:]] == ["cuda:0", "cuda:1"]
 
 
 def test_ray_declares_the_gpus_that_torch_sees(two_gpus: Hardware, monkeypatch: pytest.MonkeyPatch) -> None:
