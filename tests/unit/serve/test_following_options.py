@@ -8,15 +8,18 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import torch
 from cryptography.hazmat.primitives import serialization
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import DiskFull, StageFailed, UserError
-from ganaug_ray.runtime import cluster
+from ganaug_ray.runtime import cluster, hardware
 from ganaug_ray.serve import auth, launch, serve_config
 from ganaug_ray.serve.serve_config import ListenAddress
+from tests.helpers.refusals import refuse
 from tests.helpers.serving import free_port, promote
 from tests.unit.data.test_web import certificate
 
@@ -96,6 +99,28 @@ def test_feedback_needs_classes_that_are_folders(way: str, served: list[Any], tm
         serve(make_model(tmp_path / "renamed"), feedback=out)
         assert Path(out).is_dir()
     assert len(served) == 1
+
+
+@pytest.mark.parametrize("way", ["install it", "--gpus 0"])
+def test_unseen_gpus_are_mended_or_left_alone(
+    way: str, served: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GPUs without a driver are not served on: once it is installed they are, and with --gpus 0 the CPUs are."""
+    model = make_model(tmp_path / "pets")
+    gpus = 0
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(hardware, "DEVICES", tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "init", Mock(side_effect=RuntimeError("Found no NVIDIA driver on your system")))
+    match = refuse(r"no NVIDIA driver; (install it) \(.*; or give (--gpus 0)$", serve, model)
+    assert way in match.groups()
+    if way == "install it":
+        gpus = 1
+        serve(model)
+    else:
+        serve(model, gpus=0.0)
+    assert bool(served[0].gpus) == (way == "install it")
 
 
 def test_host_is_an_address_of_this_machine(served: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
