@@ -19,7 +19,7 @@ from torch import nn
 from ganaug_ray.classify import networks
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.storage import Folder, split_address
-from ganaug_ray.core.wording import get_last_line
+from ganaug_ray.core.wording import describe_unwritable, get_last_line
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.errors import StageFailed, UserError
 
@@ -65,7 +65,7 @@ def export_onnx(model: Folder, out: str) -> float:
     try:
         target.create().write_bytes(name, content)
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from None
+        raise UserError(describe_unwritable("--out", out, error)) from None
     return difference
 
 

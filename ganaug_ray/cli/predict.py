@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal, create_log_file
 from ganaug_ray.core.progress import Progress
 from ganaug_ray.core.storage import Folder, split_address
-from ganaug_ray.core.wording import format_count
+from ganaug_ray.core.wording import describe_unwritable, format_count
 from ganaug_ray.errors import StageFailed, UserError
 
 if TYPE_CHECKING:  # it imports torch
@@ -131,9 +132,10 @@ def _open_output(out: str, images: Sequence[str] = ()) -> tuple[Folder, str, str
     try:
         target.create()
     except OSError as error:
-        raise _make_unwritable(out, error) from None
+        raise UserError(describe_unwritable("--out", out, error)) from None
     if target.local_path is not None and not os.access(target.local_path, os.W_OK):
-        raise UserError(f"--out {out}: cannot be written (no permission to write in {target.local_path})")
+        denied = PermissionError(errno.EACCES, f"no permission to write in {target.local_path}")
+        raise UserError(describe_unwritable("--out", out, denied))
     return target, name, suffix
 
 
@@ -148,8 +150,4 @@ def _write_file(out: str, target: Folder, name: str, content: bytes) -> None:
     try:
         target.write_bytes(name, content)
     except OSError as error:
-        raise _make_unwritable(out, error) from None
-
-
-def _make_unwritable(out: str, error: OSError) -> UserError:
-    return UserError(f"--out {out}: cannot be written ({error.strerror or error})")
+        raise UserError(describe_unwritable("--out", out, error)) from None

@@ -78,4 +78,4 @@ def write_new_file(path: Path, text: str) -> None:
     except OSError as error:
         if path.is_file():  # half of it, on a full disk: it is not to be in the way of the same command
             path.unlink()
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+        raise UserError(f"{path}: cannot be written ({error.strerror}); give another --out") from None

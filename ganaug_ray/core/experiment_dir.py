@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import describe_unwritable
 from ganaug_ray.errors import UserError
 from ganaug_ray.version import __version__
 
@@ -148,7 +149,7 @@ class Run:
             self.root.create()
             self.root.write_bytes("job.yaml", dump_job(job).encode())
         except OSError as error:
-            raise UserError(f"{self.root}: the output folder cannot be written ({_describe_error(error)})") from None
+            raise UserError(describe_unwritable("--out", self.root, error)) from None
 
     def check_folder(self, job: Job) -> None:
         """Raise UserError where ``claim_folder`` would; nothing is changed."""
@@ -165,7 +166,9 @@ class Run:
                 return yaml.safe_load(self.root.read_bytes("job.yaml"))
             strangers = self.root.list_files() + self.root.list_folders()
         except OSError as error:
-            raise UserError(f"{self.root}: the output folder cannot be read ({_describe_error(error)})") from None
+            raise UserError(
+                f"{self.root}: the output folder cannot be read ({error.strerror or error}); give another --out"
+            ) from None
         if strangers:
             raise UserError(
                 f"{self.root}: is not empty and holds no experiment (found {strangers[0]}); "
@@ -234,7 +237,7 @@ class Run:
             self.root.create()
             lock = (self.root.local_path / LOCK_FILE).open("a")
         except OSError as error:
-            raise UserError(f"{self.root}: the output folder cannot be written ({_describe_error(error)})") from None
+            raise UserError(describe_unwritable("--out", self.root, error)) from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -291,7 +294,3 @@ class Run:
 def format_split_prefix(number: int) -> str:
     """Return the prefix of a split's folders in messages, such as ``splits/1/``; empty for the first split."""
     return f"splits/{number}/" if number else ""
-
-
-def _describe_error(error: OSError) -> str:
-    return error.strerror or str(error)

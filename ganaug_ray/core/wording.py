@@ -1,4 +1,4 @@
-"""Formats numbers and times for sentences."""
+"""Formats numbers, times and errors for sentences."""
 
 
 def format_count(n: int | float | str, noun: str, plural: str | None = None) -> str:
@@ -51,6 +51,15 @@ def get_last_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1].strip()
+
+
+def describe_unwritable(option: str, place: object, error: OSError) -> str:
+    """Say that nothing can be written where an option says, and what to do.
+
+    >>> describe_unwritable("--out", "a.csv", PermissionError(13, "Permission denied"))
+    '--out a.csv: cannot be written (Permission denied); give another --out'
+    """
+    return f"{option} {place}: cannot be written ({error.strerror or error}); give another {option}"
 
 
 def shorten_text(text: str, length: int) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import describe_unwritable
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import image_grid
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
@@ -84,7 +85,7 @@ def export_images(
                     written += 1
                     progress(written)
     except OSError as error:
-        raise UserError(f"--png {out}: cannot be written ({error.strerror or error})") from None
+        raise UserError(describe_unwritable("--png", out, error)) from None
 
 
 def _refuse_to_overwrite(folder: Folder, names: set[str]) -> None:

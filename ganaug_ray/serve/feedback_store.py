@@ -16,6 +16,7 @@ from typing import Any
 from pyarrow import fs as pafs
 
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import describe_unwritable
 from ganaug_ray.data.sources.paths import is_hidden
 from ganaug_ray.errors import UserError
 
@@ -46,7 +47,7 @@ class FeedbackStore:
         try:
             folder.create()
         except OSError as error:
-            raise UserError(f"--feedback {folder}: cannot be written ({error.strerror or error})") from None
+            raise UserError(describe_unwritable("--feedback", folder, error)) from None
 
     def store_image(self, id_: str, label: str, content: bytes, kind: str, facts: dict[str, Any]) -> None:
         """Store an image as it was sent, after its provenance, so that no image is without that.

@@ -21,7 +21,7 @@ from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal, create_log_file
 from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.storage import split_address
-from ganaug_ray.core.wording import get_last_line
+from ganaug_ray.core.wording import describe_unwritable, get_last_line
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.serve.serve_config import ListenAddress
 
@@ -143,7 +143,7 @@ def _write_config(config: str, text: str) -> None:
     try:
         target.create().write_bytes(file_name, text.encode())
     except OSError as error:
-        raise UserError(f"--config {config}: cannot be written ({error.strerror or error})") from None
+        raise UserError(describe_unwritable("--config", config, error)) from None
     if not target.is_stream(file_name):
         Terminal().print_stage_line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
 

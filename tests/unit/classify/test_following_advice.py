@@ -20,6 +20,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from tests.conftest import DIGITS, ROOT, TINY
 from tests.helpers import records
+from tests.helpers.refusals import refuse
 
 ARCH = "timm:test_resnet"
 
@@ -105,6 +106,8 @@ def test_models_are_exported_once_installed(tmp_path: Path, monkeypatch: pytest.
             with pytest.raises(UserError, match=f"export needs {name}: pip install (.*)$") as caught:
                 onnx_export.export_onnx(model, str(tmp_path / "model.onnx"))
         assert {"onnx", "onnxruntime"} == set(str(caught.value).partition("pip install ")[2].split())
+    (tmp_path / "file").touch()
+    refuse("; give another --out$", onnx_export.export_onnx, model, str(tmp_path / "file" / "model.onnx"))
     assert onnx_export.export_onnx(model, str(tmp_path / "model.onnx")) <= 1e-4
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["export"]
     assert all(any(name in need for need in declared) for name in ("onnx", "onnxruntime"))

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,10 +16,13 @@ import pytest
 from ganaug_ray import cli
 from ganaug_ray.cli import predict
 from ganaug_ray.config import examples
+from ganaug_ray.config.loader import load_job
 from ganaug_ray.core import full_disk
+from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import DiskFull, UserError
-from tests.conftest import ROOT, environment
+from tests.conftest import DIGITS, ROOT, environment
+from tests.helpers.refusals import refuse
 
 
 def run_in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -103,6 +107,23 @@ def test_unwritable_folder_is_told_before_the_work(tmp_path: Path, monkeypatch: 
     with pytest.raises(UserError, match=r"--out b\.csv: cannot be written"):
         predict._write_file("b.csv", Folder.from_uri(tmp_path), "b.csv", b"x")
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: predict._open_output(f"{path}.csv"),
+        lambda path: predict._write_file(f"{path}.csv", Folder.from_uri(path.parent), f"{path.name}.csv", b"x"),
+        lambda path: examples.copy_example("digits", path),
+        lambda path: Run(Folder.from_uri(path)).claim_folder(load_job(DIGITS)),
+        lambda path: Run(Folder.from_uri(path)).hold_lock().__enter__(),
+    ],
+)
+def test_another_out_is_written(write: Callable[[Path], object], tmp_path: Path) -> None:
+    """Where nothing can be written another --out is advised, and is written."""
+    (tmp_path / "file").touch()
+    refuse(r"cannot be written \(.*\); give another --out$", write, tmp_path / "file" / "new")
+    write(tmp_path / "new")
 
 
 def test_half_a_file_is_not_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

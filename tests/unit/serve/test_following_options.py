@@ -123,6 +123,18 @@ def test_unseen_gpus_are_mended_or_left_alone(
     assert bool(served[0].gpus) == (way == "install it")
 
 
+@pytest.mark.parametrize("option", ["--config", "--feedback"])
+def test_output_goes_where_it_can_be_written(option: str, served: list[Any], tmp_path: Path) -> None:
+    """What cannot be written is refused with the option, which is taken with another place."""
+    model = make_model(tmp_path / "pets")
+    (tmp_path / "file").touch()
+    name = option.removeprefix("--")
+    advice = rf"^{option} .*: cannot be written \(.*\); give another {option}$"
+    refuse(advice, serve, model, **{name: str(tmp_path / "file" / "new")})
+    serve(model, **{name: str(tmp_path / "new")})
+    assert (tmp_path / "new").exists()
+
+
 def test_host_is_an_address_of_this_machine(served: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address of another machine cannot be listened to, whatever the port: one of this machine is."""
     monkeypatch.setenv(auth.KEY_VARIABLE, "long-enough-a-key")
