@@ -12,6 +12,7 @@ HOW_TO_SEND_FORM = (
     "send a form with Content-Type: multipart/form-data and its boundary; curl -F images=@cat.jpg and other clients "
     "set both by themselves"
 )
+SEND_LESS = "send fewer or smaller images"
 MAX_NAME_CHARS = 200  # of a file's name
 MIN_JUDGED_BYTES = 2000  # of an image file: among this many there is a byte that is a line end
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from ganaug_ray.data.image_formats import name_image_format
 from ganaug_ray.data.sources.paths import is_image_name
-from ganaug_ray.serve.body_kinds import HOW_TO_SEND, HOW_TO_SEND_FORM, explain_text_field, is_text
+from ganaug_ray.serve.body_kinds import HOW_TO_SEND, HOW_TO_SEND_FORM, SEND_LESS, explain_text_field, is_text
 from ganaug_ray.serve.image_input import RequestImage
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.problem_details import ProblemError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 IMAGES_FIELD = "images"  # of a form
 MAX_NAME_CHARS = 120  # of a file's or a field's name that are said back
 MAX_LISTED_FIELDS = 5
+SEND_THE_REST = "send the rest in another one"
 MAX_OTHER_FIELDS = 100  # of a form, beside as many images as a request may have
 
 
@@ -39,7 +40,7 @@ async def read_body(request: Request, limits: RequestLimits) -> bytes:
             async for part in request.stream():
                 content += part
     except TimeoutError:
-        raise ProblemError(408, f"the request was not sent within {limits.seconds:g} seconds") from None
+        raise ProblemError(408, f"the request was not sent within {limits.seconds:g} seconds; {SEND_LESS}") from None
     except ClientDisconnect:
         raise ProblemError(400, "the request ended too early") from None
     return bytes(content)
@@ -60,7 +61,7 @@ async def read_images(request: Request, limits: RequestLimits) -> list[RequestIm
     if not image_parts:
         raise ProblemError(400, f"the form holds no image{_describe_fields(form_parts)}")
     if len(image_parts) > limits.images:
-        raise ProblemError(413, f"more than {limits.images} images in a request")
+        raise ProblemError(413, f"more than {limits.images} images in a request; {SEND_THE_REST}")
     return [
         RequestImage(part.content, part.describe(number), limits.pixels) for number, part in enumerate(image_parts, 1)
     ]
@@ -149,9 +150,9 @@ def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -
     try:
         MultipartParser(boundary, parser.list_callbacks()).write(content)
     except (FormParserError, UnicodeDecodeError, ValueError, IndexError):
-        raise ProblemError(400, "the form is damaged") from None
+        raise ProblemError(400, f"the form is damaged; {HOW_TO_SEND_FORM}") from None
     if not parser.is_whole:
-        raise ProblemError(400, "the form ends too early")
+        raise ProblemError(400, f"the form ends too early; {HOW_TO_SEND_FORM}")
     return [FormPart(field, file, bytes(part)) for field, file, part in parser.parts]
 
 
@@ -184,7 +185,7 @@ class _FormParser:
 
     def _begin_part(self) -> None:
         if len(self.parts) == self._max_parts:
-            raise ProblemError(413, f"more than {self._max_parts} parts in a form")
+            raise ProblemError(413, f"more than {self._max_parts} parts in a form; {SEND_THE_REST}")
         self.parts.append(("", "", bytearray()))
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:

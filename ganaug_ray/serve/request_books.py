@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ganaug_ray.serve.body_kinds import SEND_LESS
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.problem_details import ProblemError
 
@@ -51,7 +52,9 @@ class RequestBooks:
 
     def _refuse_long_body(self, body_bytes: int) -> None:
         if body_bytes > self._limits.bytes:
-            raise ProblemError(413, f"the body is longer than {self._limits.bytes} bytes", {"Connection": "close"})
+            raise ProblemError(
+                413, f"the body is longer than {self._limits.bytes} bytes; {SEND_LESS}", {"Connection": "close"}
+            )
 
 
 class Booking:

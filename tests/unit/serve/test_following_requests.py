@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.serve import app
 from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.problem_details import ProblemError
+from ganaug_ray.serve.request_body import read_body
 from ganaug_ray.serve.rollout_config import Rollout
 from ganaug_ray.serve.serve_config import check_gpus, choose_gpus, choose_replicas
 from ganaug_ray.serve.service import Service
@@ -104,7 +107,16 @@ REQUESTS = [
         form(FORM),
     ),
     ("/v1/predict", form(FORM.replace("\r\n", "\n")), "lines end without a carriage return", form(FORM)),
-    ("/v1/predict", images(*[PNG] * 5), "4", images(*[PNG] * 4)),
+    ("/v1/predict", form(FORM[:-10]), "the form ends too early; send a form with", form(FORM)),
+    ("/v1/predict", form(FORM.replace(HEAD, "(:")), "the form is damaged; send a form with", form(FORM)),
+    ("/v1/predict", images(*[PNG] * 5), "more than 4 images in a request; send the rest in another", images(PNG)),
+    (
+        "/v1/predict",
+        images(PNG) | {"data": {str(number): "x" for number in range(104)}},
+        "more than 104 parts in a form; send the rest in another",
+        images(PNG) | {"data": {str(number): "x" for number in range(103)}},
+    ),
+    ("/v1/predict", {"content": bytes(20_000_001)}, "longer than 20000000 bytes; send fewer or smaller images", IMAGE),
 ]
 
 
@@ -119,6 +131,27 @@ def test_request_is_answered_once_mended(
     route = "/v1/predict" if "go to /v1/predict" in advice else route
     answer = client.post(route, **mended)
     assert answer.status_code == 200, answer.text
+
+
+def test_request_is_sent_in_time_once_smaller() -> None:
+    """A request that does not arrive in time is told to send less, and one that is there at once is read."""
+
+    class SlowRequest:
+        has_rest = False
+
+        async def stream(self) -> AsyncIterator[bytes]:
+            yield PNG
+            if not self.has_rest:
+                await asyncio.Event().wait()
+
+    request: Any = SlowRequest()
+    limits = RequestLimits(seconds=0.01)
+    with pytest.raises(ProblemError) as caught:
+        asyncio.run(read_body(request, limits))
+    assert caught.value.status == 408
+    assert caught.value.detail.endswith("within 0.01 seconds; send fewer or smaller images")
+    request.has_rest = True
+    assert asyncio.run(read_body(request, limits)) == PNG
 
 
 @pytest.mark.parametrize(
