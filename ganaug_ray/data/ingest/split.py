@@ -246,7 +246,8 @@ def _place_units(
                 in_train -= int(sizes[unit])
         if not placed_counts[part] and not (placed == part).any():
             raise UserError(
-                f"class {name!r}: too many of its images are near-duplicates, so none are left for {PLACES[part]}"
+                f"class {name!r}: too many of its images are near-duplicates, so none are left for {PLACES[part]}; "
+                "add images of it that differ, or take the class out of data.source"
             )
     return placed
 

@@ -13,6 +13,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.verdict.split_overlap import measure_overlap
 from tests.conftest import DIGITS as JOB
 from tests.helpers.dealing import assign
+from tests.helpers.refusals import refuse
 
 
 def deal(n: int, folds: int, cap: int | None = None, together: dict[str, str] | None = None) -> list[dict[str, str]]:
@@ -107,6 +108,22 @@ def test_class_too_small_is_named() -> None:
     """A class that is too small for so many test sets is an error that names it."""
     with pytest.raises(UserError, match=r"class 'a' has 7 usable images.* the test sets of 5 splits need 2 each"):
         deal(7, 5)
+
+
+@pytest.mark.parametrize("way", ["add images of it that differ", "take the class out of data.source"])
+def test_class_of_near_duplicates_gets_others_or_goes(way: str) -> None:
+    """A class of nothing but near-duplicates cannot be split; with other images it can, and so can the rest."""
+    ids = {name: [f"{name}{i}" for i in range(12)] for name in "abc"}
+    together = dict.fromkeys(ids["a"], "one group")
+    refuse(
+        f"class 'a': too many of its images are near-duplicates.*{way}", assign, ids, SplitConfig(), together=together
+    )
+    if way.startswith("add"):
+        ids["a"] += [f"a-other{i}" for i in range(6)]
+    else:
+        del ids["a"]
+    dealt = assign(ids, SplitConfig(), together=together)
+    assert {(id_[0], part) for id_, part in dealt.items()} == set(itertools.product(ids, split.SPLITS))
 
 
 @pytest.mark.parametrize(
