@@ -94,6 +94,21 @@ def test_start_is_a_promoted_model(kind: str, tmp_path: Path) -> None:
     assert prepare(run, f"classifier.init_from={start}")
 
 
+@pytest.mark.parametrize(
+    ("key", "other"), [("arch", "cnn"), ("classes", ["a", "c"]), ("classes", ["b", "a"]), ("channels", 3)]
+)
+def test_start_has_the_same_form(key: str, other: object, tmp_path: Path) -> None:
+    """A model that differs in what the message names is no start; one that has the same is."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    network = networks.build_network(ARCH, 1, 2, 0.0, networks.choose_input(ARCH, 32, 32, False))
+    models = Folder.from_uri(tmp_path / "wrong").create(), Folder.from_uri(tmp_path / "right").create()
+    for model, changes in zip(models, ({key: other}, {}), strict=True):
+        model.write_bytes("model.safetensors", save(pack_states({"network": network})))
+        records.write_model(model, **({"arch": ARCH} | changes))
+    refuse(f"; give a model with the same {key}$", prepare, run, f"classifier.init_from={models[0]}")
+    assert prepare(run, f"classifier.init_from={models[1]}")
+
+
 def test_models_are_exported_once_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the packages of the message a model is not exported; with them, which are here, it is."""
     model = Folder.from_uri(tmp_path / "model").create()
