@@ -242,7 +242,10 @@ class Run:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise UserError(f"{self.root}: another ganaug process is working in this folder") from None
+                raise UserError(
+                    f"{self.root}: another ganaug process is working in this folder; wait until it has ended, or give "
+                    "another --out"
+                ) from None
             yield
 
     @contextmanager

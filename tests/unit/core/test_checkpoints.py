@@ -311,11 +311,13 @@ def test_folder_predating_setting_is_accepted(tmp_path: Path) -> None:
 
 
 def test_folder_refuses_second_process(tmp_path: Path) -> None:
-    """A second process that would work in the same folder is refused."""
-    run = Run(Folder.from_uri(tmp_path))
-    with (
-        run.hold_lock(),
-        pytest.raises(UserError, match="another ganaug process"),
-        Run(Folder.from_uri(tmp_path)).hold_lock(),
-    ):
+    """A second process in the same folder is refused; it works in another, or there once the first has ended."""
+    first, second = (Run(Folder.from_uri(tmp_path / "run")) for _ in range(2))
+    with first.hold_lock():
+        with pytest.raises(UserError, match="another ganaug process") as caught, second.hold_lock():
+            pass
+        assert str(caught.value).endswith("; wait until it has ended, or give another --out")
+        with Run(Folder.from_uri(tmp_path / "another")).hold_lock():
+            pass
+    with second.hold_lock():
         pass
