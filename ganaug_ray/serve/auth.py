@@ -52,7 +52,11 @@ class Keyring:
         if not self._keys:
             host = headers.get(b"host", b"localhost").decode("latin-1")
             if _parse_host(host) not in LOOPBACK_HOSTS:
-                raise ProblemError(421, "this server answers on localhost only, since it has no API key")
+                raise ProblemError(
+                    421,
+                    "this server answers on localhost only, since it has no API key; call it as localhost, or start it "
+                    "with --key-file",
+                )
             return
         sent_key = headers.get(b"x-api-key", b"")
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")

@@ -133,6 +133,28 @@ def test_request_is_answered_once_mended(
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize("way", ["call it as localhost", "start it with --key-file"])
+def test_server_without_key_is_called_as_advised(way: str, client: TestClient, service: Service) -> None:
+    """By another name a server without an API key refuses; as localhost it answers, and with a key by any name."""
+
+    def call(built: Any, host: str, headers: dict[str, str] | None = None) -> Any:
+        return TestClient(built, host).get("/v1/model", headers=headers)
+
+    refusal = call(client.app, "http://models.example.com")
+    assert (refusal.status_code, way in refusal.json()["detail"]) == (421, True)
+    if way == "call it as localhost":
+        assert call(client.app, "http://localhost").status_code == 200
+        return
+    key = "long-enough-a-key"
+    with_key = app.build_application(service, [key])
+    refusal = call(with_key, "http://models.example.com")
+    advised = re.findall(r"`(\S+): (.*?)`", refusal.json()["detail"])
+    assert (refusal.status_code, len(advised)) == (401, 2)
+    for name, value in advised:
+        headers = {name: value.replace("KEY", key)}
+        assert call(with_key, "http://models.example.com", headers).status_code == 200
+
+
 def test_request_is_sent_in_time_once_smaller() -> None:
     """A request that does not arrive in time is told to send less, and one that is there at once is read."""
 
