@@ -143,7 +143,10 @@ def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
     try:
         packaging._dir_travel(folder, skipped, add, include_gitignore=True, logger=logging.getLogger(__name__))
     except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read for the upload ({error.strerror})") from None
+        raise UserError(
+            f"{error.filename}: cannot be read for the upload ({error.strerror}); give this user the right to read it, "
+            "or list it in .rayignore"
+        ) from None
     limit = packaging.GCS_STORAGE_MAX_SIZE
     if sizes.total() >= limit:
         largest = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in sizes.most_common(MAX_LARGEST_NAMED))

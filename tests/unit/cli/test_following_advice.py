@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from tests.conftest import DIGITS, TINY
 from tests.helpers import job_client, sites
+from tests.helpers.refusals import refuse
 from tests.helpers.serving import encoded, promote
 
 ADDRESS = "http://127.0.0.1:1"
@@ -38,6 +41,31 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]
 
 def submit_job(job: str = "jobs/mine.yaml", out: str | None = "/shared/x") -> None:
     submit.submit(Path(job), ADDRESS, out, None)
+
+
+@pytest.mark.parametrize("followed", ["give this user the right to read it", "list it in .rayignore"])
+def test_upload_is_readable_once_followed(
+    sent: list[dict[str, Any]], followed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that may not be read is uploaded with the right to read it, or left out by its name in .rayignore."""
+    Path("secret").mkdir()
+    iterate = Path.iterdir
+    has_right = False
+
+    def iterate_or_refuse(folder: Path) -> Iterator[Path]:
+        if folder.name == "secret" and not has_right:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return iterate(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterate_or_refuse)
+    refuse(rf"secret: cannot be read for the upload \(Permission denied\).*{re.escape(followed)}", submit_job)
+    assert not sent
+    if followed.startswith("list"):
+        Path(".rayignore").write_text("secret\n")
+    else:
+        has_right = True
+    submit_job()
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("followed", ["keep images on storage", "list in .rayignore what need not be uploaded"])
