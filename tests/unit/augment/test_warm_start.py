@@ -22,6 +22,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan.train_worker import train_and_finish
 from tests.conftest import DIGITS, TINY
 from tests.helpers.elsewhere import write_unseen_digits
+from tests.helpers.refusals import refuse
 
 NAMES = ["0", "1", "two", "3", "4", "5", "6", "7", "8", "9"]  # one of them under another name
 
@@ -68,6 +69,16 @@ def test_what_does_not_fit_is_fresh(team: tuple[list[str], Run], experiment: Run
     assert "generator.first.weight" in record["fresh"]
     assert "generator.last.weight" in record["taken"]
     assert torch.isfinite(tensors["generator.first.weight"]).all()
+
+
+def test_gan_that_does_not_fit_names_its_settings(team: tuple[list[str], Run], experiment: Run, tmp_path: Path) -> None:
+    """A GAN of which nothing fits is refused with its settings, with which it is taken."""
+    found = refuse(
+        r"nothing of that GAN fits; take its (\S+), (\S+) and (\S+)$",
+        start, team, tmp_path / "other", f"gan.init_from={experiment.gan}", "gan.filters=16", "gan.latent=32",
+    )  # fmt: skip
+    start(team, tmp_path / "same", f"gan.init_from={experiment.gan}", *found.groups())
+    assert "generator.first.weight" in Folder.from_uri(tmp_path / "same").read_json("start.json")["taken"]
 
 
 def test_gan_without_its_images_is_refused(team: tuple[list[str], Run], experiment: Run, tmp_path: Path) -> None:
