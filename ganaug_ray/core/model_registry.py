@@ -90,7 +90,7 @@ def roll_back(registry: Folder, to: int | None = None) -> Record:
     with _lock_registry(registry):
         champion = experiment_dir.read_marker(registry, "champion.json")
         if champion is None:
-            raise UserError(f"{registry}: no model has been promoted yet")
+            raise UserError(f"{registry}: no model has been promoted yet; `ganaug promote` does it")
         versions = [
             name
             for name in _list_version_numbers(registry)
@@ -206,7 +206,7 @@ def find_champion_model(registry: Folder) -> Folder:
     """Return the folder of the champion's version. Raises UserError where there is no champion yet."""
     champion = experiment_dir.read_marker(registry, "champion.json")
     if champion is None:
-        raise UserError(f"{registry}: no model has been promoted yet")
+        raise UserError(f"{registry}: no model has been promoted yet; `ganaug promote` does it")
     return registry / "versions" / str(champion["version"])
 
 

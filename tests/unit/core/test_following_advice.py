@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import cluster
+from tests.helpers.refusals import refuse
 from tests.helpers.serving import promote
 
 
@@ -76,6 +78,19 @@ def test_damaged_record_is_replaced_as_advised(
         make(pipeline)
     read(pipeline)
     assert record.read(Folder.from_uri(file.parent)).hash == record.read(experiment.root / where).hash
+
+
+@pytest.mark.parametrize("ask", [model_registry.find_champion_model, model_registry.roll_back])
+def test_registry_has_champion_once_promoted(
+    ask: Callable[[Folder], object], experiment: Run, tiny_job: Job, tmp_path: Path
+) -> None:
+    """An experiment without a champion is refused with the command that promotes one, after which there is one."""
+    ignored = shutil.ignore_patterns("registry")
+    shutil.copytree(str(experiment.root), tmp_path / "run", symlinks=True, ignore=ignored)
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    refuse(r"no model has been promoted yet; `ganaug promote` does it$", ask, run.registry)
+    Pipeline(tiny_job, run, Terminal()).promote_champion()
+    assert model_registry.find_champion_model(run.registry).has_file("model.json")
 
 
 def test_rollback_goes_to_named_version(tmp_path: Path) -> None:
