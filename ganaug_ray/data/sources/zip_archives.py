@@ -81,6 +81,8 @@ def _open_zip_version(source: str, mtime_ns: int, size: int) -> zipfile.ZipFile:
     try:
         _refuse_many_zip_entries(source, file)
         archive = _parse_zip(file)
+        if not archive.infolist():  # before Python 3.14, reading one failed of itself, at a position before its start
+            raise zipfile.BadZipFile("it has no entry")
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         reason = explain_damage(folder, name) or error
         raise UserError(f"data.source {source}: is not a readable zip archive ({reason})") from None
