@@ -14,7 +14,9 @@ from ganaug_ray.errors import Interrupted, UserError
 
 def predict(
     model: Model,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders and archives of images.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGES...", help="Files, folders, archives and tables of images.")
+    ],
     out: Annotated[
         str, typer.Option("--out", metavar="FILE", help="File for the answers: .parquet, .csv, .jsonl or .json.")
     ] = "predictions.parquet",

@@ -36,7 +36,7 @@ Model = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="An experiment, a registry version or a model folder.",
+        help="An experiment, a registry, one of its versions, or a model folder.",
         autocompletion=complete_run_folder,
     ),
 ]

@@ -113,8 +113,8 @@ class DataConfig(Config):
     """The section data: where the images come from, how labels are found, and how the images are stored and split."""
 
     source: Texts
-    """Where the images are. One or a list: folder, archive, manifest (CSV, JSON Lines), Parquet, idx:FOLDER,
-    hf:OWNER/NAME, sklearn:digits, torchvision:NAME."""
+    """Where the images are. One or a list: folder, archive, table (CSV, TSV, JSON Lines), Parquet, idx:FOLDER,
+    hf:OWNER/NAME, sklearn:digits, torchvision:NAME, or an address that begins with https, s3 or gs."""
     unlabelled: Texts | None = None
     """Images without labels: sources as for data.source, whose labels are ignored; or the word unused: the labelled
     images that train_per_class and imbalance leave over."""

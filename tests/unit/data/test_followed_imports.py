@@ -166,7 +166,7 @@ def test_unread_kind_is_packed_or_looked_up(command: str, tmp_path: Path) -> Non
     advised = refuse("`ganaug (explain .*)` lists what is read", count, tmp_path / "pets.xyz")[1]
     result = CliRunner().invoke(cli.app, advised.split(), catch_exceptions=False)
     assert result.exit_code == 0
-    assert "archive, manifest (CSV, JSON Lines), Parquet" in result.output
+    assert "archive, table (CSV, TSV, JSON Lines), Parquet" in result.output
 
 
 @pytest.mark.parametrize("way", ["write the table", "move both out"])
