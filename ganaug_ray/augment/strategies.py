@@ -271,4 +271,4 @@ class Mixture:
         'anneal: 5 a batch, falling to none, 12 in all'
         """
         rows = STRATEGIES[self.strategy].describe_rows(self)
-        return f"{self.strategy}: {rows}, {self.count_synthetic_rows(self.steps)} in all"
+        return f"{self.strategy}: {rows}, {self.count_synthetic_rows(self.steps):,} in all"

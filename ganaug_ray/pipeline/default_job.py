@@ -240,7 +240,7 @@ class _DefaultChoice:
             reasons["data.image_size"] = self._explain_size(size, plan)
         if not {"steps", "epochs"} & base.gan.model_fields_set and job.needs_gan:
             seen = job.gan.batch_size * job.gan.count_steps(rows)
-            reasons["gan.steps"] = f"{job.gan.steps} steps see {seen:,} images, each of yours {seen // rows:,} times"
+            reasons["gan.steps"] = f"{job.gan.steps} steps see {seen:,} images, each of yours {seen / rows:,.0f} times"
         if not {"steps", "epochs"} & base.classifier.model_fields_set:
             passes = job.classifier.batch_size * job.classifier.count_steps(rows) // rows
             reasons["classifier.steps"] = f"{job.classifier.steps} steps are {passes} passes over your images"

@@ -174,7 +174,7 @@ def test_choices_are_said_in_a_sentence_each(
         "classifier.steps",
     ]
     assert "32 pixels a side; 64 would take" in lines[0]
-    assert "each of yours 380 times" in lines[1]
+    assert "each of yours 381 times" in lines[1]
     words = source_job.describe_too_few_minutes(chosen.job, chosen.facts)
     assert words is not None
     assert words.startswith("3 minutes are too few: even the smallest run takes about")
