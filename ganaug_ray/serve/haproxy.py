@@ -1,9 +1,10 @@
 """Runs HAProxy for Ray Serve, with a configuration that listens to this machine only.
 
-Serve writes HAProxy's configuration, and of three things it leaves no choice. The ports of its metrics and statistics
+Serve writes HAProxy's configuration, and of some things it leaves no choice. The ports of its metrics and statistics
 listen on all interfaces, where the service itself may be on localhost only. Its own refusals become 500, where 503 with
-Retry-After tells a client that it may try again. And headers by which a caller could change Serve's timeouts are passed
-on. This program stands in for HAProxy (RAY_SERVE_HAPROXY_BINARY_PATH), puts that right, and becomes HAProxy.
+Retry-After tells a client that it may try again. Headers by which a caller could change Serve's timeouts are passed on.
+And HAProxy does not start where its connections need more open files than a process may have. This program stands in
+for HAProxy (RAY_SERVE_HAPROXY_BINARY_PATH), puts that right, and becomes HAProxy.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -29,15 +31,22 @@ LOST_REPLICA_RULE = (
     "if { status 500 } !{ res.hdr(content-type) -m beg application/problem+json }\n"
 )
 PR_SET_PDEATHSIG = 1  # prctl's PR_SET_PDEATHSIG
+FILES_A_CONNECTION = 2.5  # that HAProxy has open, by its own count, beside OTHER_FILES
+OTHER_FILES = 100  # its count was 27 with the configuration of a service
 
 
-def amend_config(config: str, busy: str) -> str:
+def amend_config(config: str, busy: str, open_files: int) -> str:
     """Return HAProxy's configuration with private ports for all but the service, and 503 for a busy service.
 
     Args:
         config: as Serve wrote it.
         busy: path of the file that holds the 503.
+        open_files: that a process may have, at most. With few, fewer connections are open at a time; others wait.
     """
+    most = max(1, int((open_files - OTHER_FILES) / FILES_A_CONNECTION))
+    config = re.sub(
+        r"^(\s*maxconn) (\d+)$", lambda match: f"{match[1]} {min(int(match[2]), most)}", config, flags=re.MULTILINE
+    )
     inner = r"^((?:frontend prometheus|listen stats)\n\s*bind )\*?:(\d+)$"
     config = re.sub(inner, r"\g<1>127.0.0.1:\2", config, flags=re.MULTILINE)
     config = re.sub(r"^(\s*errorfile (?:502|503|504)) .*$", rf"\1 {busy}", config, flags=re.MULTILINE)
@@ -63,7 +72,9 @@ def main() -> None:
     busy.write_bytes(BUSY_RESPONSE)
     config = path.read_text()
     if str(busy) not in config:
-        path.write_text(amend_config(config, str(busy)))
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        open_files = sys.maxsize if hard == resource.RLIM_INFINITY else hard  # HAProxy raises the soft limit itself
+        path.write_text(amend_config(config, str(busy), open_files))
     # HAProxy ends with the process that started it, also where that one is killed.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     os.execv(get_haproxy_binary(), ["haproxy", *arguments])

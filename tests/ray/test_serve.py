@@ -56,7 +56,7 @@ for options in json.loads(commands):
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("serve") / "pets"
     promote(Folder.from_uri(folder), 0)
-    with running(folder, "--limit", "bytes=300000") as found:
+    with running(folder, "--limit", "bytes=300000", open_files=1024) as found:  # as a careful host allows
         yield found
 
 

@@ -308,12 +308,12 @@ listen stats
 
 def test_haproxy_listens_locally_and_reports_busy() -> None:
     """HAProxy keeps its own pages on this machine and answers an overload with status 503."""
-    found = haproxy.amend_config(CONFIG, "/etc/x/503.http")
+    found = haproxy.amend_config(CONFIG, "/etc/x/503.http", 20_000)
     assert "bind 127.0.0.1:9101" in found
     assert "bind 127.0.0.1:8404" in found
     assert "bind :" not in found
     assert "bind *" not in found
-    assert "bind *:80\n" in haproxy.amend_config(CONFIG.replace("127.0.0.1:8000", "*:80"), "x"), (
+    assert "bind *:80\n" in haproxy.amend_config(CONFIG.replace("127.0.0.1:8000", "*:80"), "x", 20_000), (
         "the service's own stays"
     )
     assert "500.http" not in found
@@ -325,6 +325,12 @@ def test_haproxy_listens_locally_and_reports_busy() -> None:
     head, _, body = haproxy.BUSY_RESPONSE.partition(b"\r\n\r\n")
     assert b"Retry-After: 1" in head
     assert yaml.safe_load(body)["status"] == 503
+
+
+@pytest.mark.parametrize(("open_files", "connections"), [(20_000, 4096), (10_267, 4066), (1024, 369)])
+def test_haproxy_needs_no_more_files_than_it_may_open(open_files: int, connections: int) -> None:
+    """HAProxy, which has 2.5 files for a connection and does not start with fewer, is told of fewer connections."""
+    assert f"    maxconn {connections}\n" in haproxy.amend_config(CONFIG, "/etc/x/503.http", open_files)
 
 
 def test_serve_config_is_valid_without_key(
