@@ -14,7 +14,7 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading import image_store, object_store
+from ganaug_ray.data.loading import image_store, object_store, shared_memory
 from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime import cluster, resources, side_by_side
@@ -73,7 +73,11 @@ def plan_tasks(
     def start(training: ClassifierTraining) -> "ray.ObjectRef[int | None]":
         share = choose_gpu_share(training) if hardware.has_gpus else 1.0
         reserved = resources.plan_stage("train", hardware, gpu_share=share)
-        return make_device_task(_train_task, reserved, MAX_RESTARTS).remote(training, loans)
+        lent_names = [name for name in training.stores if name in loans]
+        # Images are arguments of their own: Ray starts no task before they are read. One that waits for them itself
+        # gives its CPU away meanwhile, to one more training than there is room for.
+        lent = [loans[name] for name in lent_names]
+        return make_device_task(_train_task, reserved, MAX_RESTARTS).remote(training, lent_names, *lent)
 
     return [
         side_by_side.TrainingTask(
@@ -155,12 +159,12 @@ def _describe_failure(training: ClassifierTraining, error: DivergenceError | Sta
     return f"{training.name}: {error}; {weights_note}Try a lower classifier.lr than {training.config.peak_lr:g}"
 
 
-def _train_task(training: ClassifierTraining, loans: object_store.StoreLoans) -> int | None:
+def _train_task(training: ClassifierTraining, lent_names: list[str], *lent: image_store.LabelledImages) -> int | None:
     worker_log.install_print_handler()
     place = Place(
         device=torch.device(cluster.get_reserved_device()),
         is_leaving=DrainWatch(),
         gpu_share=cluster.get_reserved_gpu_share(),
     )
-    with object_store.borrow_stores(loans, training.stores):
+    with shared_memory.lend_images(dict(zip(lent_names, lent, strict=True))):
         return catch_divergence(train_and_finish, training, place)

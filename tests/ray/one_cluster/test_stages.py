@@ -30,6 +30,7 @@ from ganaug_ray.augment.mixed_batches import open_mixed_feed
 from ganaug_ray.augment.pseudo_labels import PSEUDO_ONLY_FOLDER, write_pseudo_labels
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.augment.screening_rules import Evidence, ScreeningLimits
+from ganaug_ray.classify import launch
 from ganaug_ray.classify.launch import train_classifiers
 from ganaug_ray.classify.train_worker import ClassifierTraining
 from ganaug_ray.config import DataConfig, Job, ScreenConfig
@@ -230,6 +231,35 @@ def test_shared_store_is_read_once(digits: Folder, tmp_path: Path) -> None:
     seen = ray.get([look.remote(), look.remote()])
     rows = image_store.read_images(digits / "train")
     assert seen == [(len(rows), False, int(rows.images.sum()))] * 2
+
+
+def test_no_training_begins_before_its_images_are_read(
+    tiny_job: Job, digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that began and waited would give its CPU to the next, and in the end all would compute at once."""
+    gate = tmp_path / "gate"
+
+    @ray.remote
+    def read_at_last() -> image_store.LabelledImages:
+        while not gate.exists():
+            time.sleep(0.02)
+        return image_store.read_images(digits / "train")
+
+    @ray.remote
+    def take_a_turn() -> None:
+        pass
+
+    def note_begin(training: ClassifierTraining, *stores: Any) -> bool:
+        return gate.exists()
+
+    monkeypatch.setattr(object_store, "lend_stores", lambda *given: {str(digits / "train"): read_at_last.remote()})
+    monkeypatch.setattr(launch, "_train_task", note_begin)
+    trainings = [fit(tiny_job, digits, tmp_path / str(seed)) for seed in range(3)]
+    begun = [task.start() for task in launch.plan_tasks(trainings, 1.0, THREE_CPUS)]
+    assert all(str(digits / "train") in training.stores for training in trainings)
+    ray.get(take_a_turn.remote())  # which a training would have had before
+    gate.touch()
+    assert ray.get(begun) == [True] * 3
 
 
 def test_diverged_training_leaves_others_finished(tiny_job: Job, digits: Folder, tmp_path: Path) -> None:
