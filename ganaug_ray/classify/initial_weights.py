@@ -245,9 +245,10 @@ def _read_model_weights(job: Job, run: Run, facts: DatasetRecord, notes: list[st
         ("channels", facts.channels),
     ):
         if getattr(record, key) != expected:
+            order = " in the same order" if key == "classes" else ""
             raise UserError(
                 f"classifier.init_from {requested_source}: its {key} {_describe_value(getattr(record, key))}, "
-                f"here {_describe_value(expected)}; give a model with the same {key}"
+                f"here {_describe_value(expected)}; give a model with the same {key}{order}"
             )
     if not job.data.extends and record.inputs.get("dataset") != facts.hash:
         notes.append("which was trained on another data set: the test images here may be among its training images")

@@ -143,9 +143,11 @@ def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
     try:
         packaging._dir_travel(folder, skipped, add, include_gitignore=True, logger=logging.getLogger(__name__))
     except OSError as error:
+        # Ray looks for a .gitignore in each folder before it asks whether the folder is to be left out.
+        unreadable = error.filename.removesuffix("/.gitignore")
         raise UserError(
-            f"{error.filename}: cannot be read for the upload ({error.strerror}); give this user the right to read it, "
-            "or list it in .rayignore"
+            f"{unreadable}: cannot be read for the upload ({error.strerror}); give this user the right to read it, "
+            f"or move it out of {folder}"
         ) from None
     limit = packaging.GCS_STORAGE_MAX_SIZE
     if sizes.total() >= limit:

@@ -241,11 +241,13 @@ class Run:
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise UserError(
                     f"{self.root}: another ganaug process is working in this folder; wait until it has ended, or give "
                     "another --out"
                 ) from None
+            except OSError as error:
+                raise UserError(describe_unwritable("--out", self.root, error)) from None
             yield
 
     @contextmanager

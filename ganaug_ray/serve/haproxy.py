@@ -31,8 +31,10 @@ LOST_REPLICA_RULE = (
     "if { status 500 } !{ res.hdr(content-type) -m beg application/problem+json }\n"
 )
 PR_SET_PDEATHSIG = 1  # prctl's PR_SET_PDEATHSIG
-FILES_A_CONNECTION = 2.5  # that HAProxy has open, by its own count, beside OTHER_FILES
-OTHER_FILES = 100  # its count was 27 with the configuration of a service
+FILES_A_CONNECTION = 2.5  # that HAProxy has open, by its own count
+# Other files that it has open, as measured: a few for each thread, and one for each replica that it checks.
+FIXED_FILES = 60
+FILES_A_THREAD = 4
 
 
 def amend_config(config: str, busy: str, open_files: int) -> str:
@@ -43,7 +45,10 @@ def amend_config(config: str, busy: str, open_files: int) -> str:
         busy: path of the file that holds the 503.
         open_files: that a process may have, at most. With few, fewer connections are open at a time; others wait.
     """
-    most = max(1, int((open_files - OTHER_FILES) / FILES_A_CONNECTION))
+    threads = re.search(r"^\s*nbthread (\d+)$", config, flags=re.MULTILINE)
+    servers = re.findall(r"^\s*server ", config, flags=re.MULTILINE)
+    other_files = FIXED_FILES + FILES_A_THREAD * int(threads[1] if threads else os.cpu_count() or 1) + len(servers)
+    most = max(1, int((open_files - other_files) / FILES_A_CONNECTION))
     config = re.sub(
         r"^(\s*maxconn) (\d+)$", lambda match: f"{match[1]} {min(int(match[2]), most)}", config, flags=re.MULTILINE
     )

@@ -247,7 +247,7 @@ def _place_units(
         if not placed_counts[part] and not (placed == part).any():
             raise UserError(
                 f"class {name!r}: too many of its images are near-duplicates, so none are left for {PLACES[part]}; "
-                "add images of it that differ, or take the class out of data.source"
+                "add images of it that differ, or take its images out of the source"
             )
     return placed
 

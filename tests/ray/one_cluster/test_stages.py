@@ -255,10 +255,12 @@ def test_no_training_begins_before_its_images_are_read(
     monkeypatch.setattr(object_store, "lend_stores", lambda *given: {str(digits / "train"): read_at_last.remote()})
     monkeypatch.setattr(launch, "_train_task", note_begin)
     trainings = [fit(tiny_job, digits, tmp_path / str(seed)) for seed in range(3)]
-    begun = [task.start() for task in launch.plan_tasks(trainings, 1.0, THREE_CPUS)]
     assert all(str(digits / "train") in training.stores for training in trainings)
-    ray.get(take_a_turn.remote())  # which a training would have had before
-    gate.touch()
+    try:
+        begun = [task.start() for task in launch.plan_tasks(trainings, 1.0, THREE_CPUS)]
+        ray.get(take_a_turn.remote())  # which a training would have had before
+    finally:
+        gate.touch()
     assert ray.get(begun) == [True] * 3
 
 

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,25 +42,28 @@ def submit_job(job: str = "jobs/mine.yaml", out: str | None = "/shared/x") -> No
     submit.submit(Path(job), ADDRESS, out, None)
 
 
-@pytest.mark.parametrize("followed", ["give this user the right to read it", "list it in .rayignore"])
+@pytest.mark.parametrize("followed", ["give this user the right to read it", "move it out of "])
 def test_upload_is_readable_once_followed(
     sent: list[dict[str, Any]], followed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that may not be read is uploaded with the right to read it, or left out by its name in .rayignore."""
+    """A folder that may not be read is uploaded with the right to read it, or moved elsewhere.
+
+    Ray looks into it also where .rayignore names it.
+    """
     Path("secret").mkdir()
-    iterate = Path.iterdir
+    is_file = Path.is_file
     has_right = False
 
-    def iterate_or_refuse(folder: Path) -> Iterator[Path]:
-        if folder.name == "secret" and not has_right:
-            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
-        return iterate(folder)
+    def look_or_refuse(path: Path, **options: Any) -> bool:
+        if path.parent.name == "secret" and not has_right:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path, **options)
 
-    monkeypatch.setattr(Path, "iterdir", iterate_or_refuse)
+    monkeypatch.setattr(Path, "is_file", look_or_refuse)
     refuse(rf"secret: cannot be read for the upload \(Permission denied\).*{re.escape(followed)}", submit_job)
     assert not sent
-    if followed.startswith("list"):
-        Path(".rayignore").write_text("secret\n")
+    if followed.startswith("move"):
+        Path("secret").rename(Path("..") / "secret-elsewhere")
     else:
         has_right = True
     submit_job()

@@ -110,7 +110,7 @@ def test_class_too_small_is_named() -> None:
         deal(7, 5)
 
 
-@pytest.mark.parametrize("way", ["add images of it that differ", "take the class out of data.source"])
+@pytest.mark.parametrize("way", ["add images of it that differ", "take its images out of the source"])
 def test_class_of_near_duplicates_gets_others_or_goes(way: str) -> None:
     """A class of nothing but near-duplicates cannot be split; with other images it can, and so can the rest."""
     ids = {name: [f"{name}{i}" for i in range(12)] for name in "abc"}

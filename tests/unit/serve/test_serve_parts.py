@@ -290,6 +290,7 @@ def test_replica_requires_key_and_certificate(monkeypatch: pytest.MonkeyPatch) -
 
 CONFIG = """global
     maxconn 4096
+    nbthread 4
 defaults
     mode http
     errorfile 502 /etc/x/500.http
@@ -327,10 +328,17 @@ def test_haproxy_listens_locally_and_reports_busy() -> None:
     assert yaml.safe_load(body)["status"] == 503
 
 
-@pytest.mark.parametrize(("open_files", "connections"), [(20_000, 4096), (10_267, 4066), (1024, 369)])
+@pytest.mark.parametrize(("open_files", "connections"), [(20_000, 4096), (10_267, 4076), (1024, 379)])
 def test_haproxy_needs_no_more_files_than_it_may_open(open_files: int, connections: int) -> None:
     """HAProxy, which has 2.5 files for a connection and does not start with fewer, is told of fewer connections."""
     assert f"    maxconn {connections}\n" in haproxy.amend_config(CONFIG, "/etc/x/503.http", open_files)
+
+
+def test_haproxy_keeps_files_for_threads_and_replicas() -> None:
+    """Four files for each thread and one for each of a hundred replicas leave fewer for connections."""
+    replicas = "".join(f"    server replica-{number} 127.0.0.1:{number + 1} check\n" for number in range(100))
+    config = CONFIG.replace("nbthread 4", "nbthread 32") + replicas
+    assert "    maxconn 294\n" in haproxy.amend_config(config, "/etc/x/503.http", 1024)
 
 
 def test_serve_config_is_valid_without_key(
