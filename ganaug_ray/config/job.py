@@ -47,8 +47,8 @@ class Job(Config):
     compare: CompareConfig = CompareConfig()
     """How many trainings are compared, and by which metric."""
     models: dict[ModelName, ClassifierConfig] = Field(default_factory=dict)
-    """For compare-models: names, each with what differs from the classifier section; the first is the baseline. The
-    network's own settings (arch, input_size, weights, init_from) are not taken over."""
+    """For compare-models: names, each with what differs from the classifier section; the first is the baseline. Not
+    taken over are arch, input_size, weights, init_from and patience."""
     published: PublishedConfig | None = None
     """Figures of a publication, which the report shows beside this run's."""
     search: SearchConfig = SearchConfig()
