@@ -240,10 +240,13 @@ class _DefaultChoice:
             reasons["data.image_size"] = self._explain_size(size, plan)
         if not {"steps", "epochs"} & base.gan.model_fields_set and job.needs_gan:
             seen = job.gan.batch_size * job.gan.count_steps(rows)
-            reasons["gan.steps"] = f"{job.gan.steps} steps see {seen:,} images, each of yours {seen / rows:,.0f} times"
+            reasons["gan.steps"] = (
+                f"{job.gan.steps:,} steps see {seen:,} images, each of yours {format_count(seen / rows, 'time')}"
+            )
         if not {"steps", "epochs"} & base.classifier.model_fields_set:
             passes = job.classifier.batch_size * job.classifier.count_steps(rows) // rows
-            reasons["classifier.steps"] = f"{job.classifier.steps} steps are {passes} passes over your images"
+            passes_in_words = format_count(passes, "pass", "passes")
+            reasons["classifier.steps"] = f"{job.classifier.steps:,} steps are {passes_in_words} over your images"
         if CONTROL in job.arms and not base.arms:
             reasons[f"arms.{CONTROL}"] = (
                 "repeated real images in place of synthetic ones: what a larger batch does by itself"

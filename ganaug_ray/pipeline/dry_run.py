@@ -67,7 +67,8 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
         unused = set(survey.classes) - set(used)
         facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], batch_size, fit_steps, unused)))
     splits = job.compare.splits
-    trainings = f"{splits * fits} trainings of {fit_steps} steps, batches of {batch_size} real images"
+    trainings = f"{format_count(splits * fits, 'training')} of {format_count(fit_steps, 'step')}"
+    trainings += f", batches of {batch_size} real images"
     if splits > 1:
         trainings += f"; {splits} splits"
     facts.append(("classifiers", trainings))

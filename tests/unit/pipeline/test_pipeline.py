@@ -106,6 +106,9 @@ def test_dry_run_describes_planned_work(tmp_path: Path, monkeypatch: pytest.Monk
     both = lines([])
     assert "6 generator steps, 96 images seen (1 epoch), 1 worker" in both
     assert re.search(r"\breal\+classic\+synthetic synthetic, 100 images .*\b10 classes\b.*: 8 .*\b64 ", both)
+    assert "2 trainings of 8 steps, batches of 16 real images" in lines(["augment.ratio=0", "arms={}"])
+    long = ["augment.ratio=0", "arms={}", "compare.seeds=1", "classifier.steps=1200"]
+    assert "1 training of 1,200 steps, batches of 16 real images" in lines(long)
     alone = lines(UNCONDITIONAL)
     assert "6 generator steps, 96 images seen (1 epoch), 1 worker, without classes" in alone
     assert "synthetic" not in alone
