@@ -31,27 +31,22 @@ LOST_REPLICA_RULE = (
     "if { status 500 } !{ res.hdr(content-type) -m beg application/problem+json }\n"
 )
 PR_SET_PDEATHSIG = 1  # prctl's PR_SET_PDEATHSIG
-FILES_A_CONNECTION = 2.5  # that HAProxy has open, by its own count
-# Other files that it has open, as measured: a few for each thread, and one for each replica that it checks.
+FILES_A_CONNECTION = 2.5  # by HAProxy's own count
+# Measured, and rounded up: HAProxy also has a few files open for each thread, and one for each replica that it checks.
 FIXED_FILES = 60
 FILES_A_THREAD = 4
 
 
 def amend_config(config: str, busy: str, open_files: int) -> str:
-    """Return HAProxy's configuration with private ports for all but the service, and 503 for a busy service.
+    """Return HAProxy's configuration, with private ports for all but the service, 503 for a busy service, and no more
+    connections than it may have files open for.
 
     Args:
         config: as Serve wrote it.
         busy: path of the file that holds the 503.
-        open_files: that a process may have, at most. With few, fewer connections are open at a time; others wait.
+        open_files: the most files that a process may have open.
     """
-    threads = re.search(r"^\s*nbthread (\d+)$", config, flags=re.MULTILINE)
-    servers = re.findall(r"^\s*server ", config, flags=re.MULTILINE)
-    other_files = FIXED_FILES + FILES_A_THREAD * int(threads[1] if threads else os.cpu_count() or 1) + len(servers)
-    most = max(1, int((open_files - other_files) / FILES_A_CONNECTION))
-    config = re.sub(
-        r"^(\s*maxconn) (\d+)$", lambda match: f"{match[1]} {min(int(match[2]), most)}", config, flags=re.MULTILINE
-    )
+    config = _limit_connections(config, open_files)
     inner = r"^((?:frontend prometheus|listen stats)\n\s*bind )\*?:(\d+)$"
     config = re.sub(inner, r"\g<1>127.0.0.1:\2", config, flags=re.MULTILINE)
     config = re.sub(r"^(\s*errorfile (?:502|503|504)) .*$", rf"\1 {busy}", config, flags=re.MULTILINE)
@@ -61,6 +56,21 @@ def amend_config(config: str, busy: str, open_files: int) -> str:
     return re.sub(
         r"^(frontend http_frontend\n(?:\s*bind .*\n)+)",
         lambda match: match[1] + frontend_rules,
+        config,
+        flags=re.MULTILINE,
+    )
+
+
+def _limit_connections(config: str, open_files: int) -> str:
+    """Lower the number of connections at a time; others wait."""
+    named_threads = re.search(r"^\s*nbthread (\d+)$", config, flags=re.MULTILINE)
+    threads = int(named_threads[1]) if named_threads else os.cpu_count() or 1
+    replicas = len(re.findall(r"^\s*server ", config, flags=re.MULTILINE))
+    other_files = FIXED_FILES + FILES_A_THREAD * threads + replicas
+    connections = max(1, int((open_files - other_files) / FILES_A_CONNECTION))
+    return re.sub(
+        r"^(\s*maxconn) (\d+)$",
+        lambda match: f"{match[1]} {min(int(match[2]), connections)}",
         config,
         flags=re.MULTILINE,
     )

