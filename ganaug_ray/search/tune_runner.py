@@ -174,7 +174,7 @@ def _build_trainable(
     """Return the function that Tune calls in a process of its own for each trial."""
 
     def trial(config: dict[str, Any]) -> None:
-        with object_store.borrow_stores(loans, loans):
+        with object_store.borrow_stores(loans):
             work(config)
 
     def work(config: dict[str, Any]) -> None:

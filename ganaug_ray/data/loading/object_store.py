@@ -40,13 +40,10 @@ def _read_store(name: str) -> image_store.LabelledImages:
 
 
 @contextmanager
-def borrow_stores(loans: StoreLoans, names: Iterable[str]) -> Iterator[None]:
-    """Make this process read stores from the object store rather than from disk, until the context ends.
+def borrow_stores(loans: StoreLoans) -> Iterator[None]:
+    """Make this process read lent stores from the object store rather than from disk, until the context ends.
 
-    Args:
-        loans: of ``lend_stores``.
-        names: folders of the stores that will be read; those that are not lent are read from disk as ever.
+    For actors: a task that waits here gives its CPU away meanwhile, so it takes the images as arguments instead.
     """
-    lent_names = [name for name in names if name in loans]
-    with shared_memory.lend_images(dict(zip(lent_names, ray.get([loans[name] for name in lent_names]), strict=True))):
+    with shared_memory.lend_images(dict(zip(loans, ray.get(list(loans.values())), strict=True))):
         yield

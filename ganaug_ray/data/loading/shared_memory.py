@@ -1,7 +1,6 @@
 """Lets the trainings in a process share image stores: a store that was lent is read from memory, any other from disk.
 
-``object_store.borrow_stores`` lends stores that lie in Ray's object store, which all processes of a machine map. Lent
-pixels cannot be written to.
+Lent are stores that lie in Ray's object store, which all processes of a machine map. Lent pixels cannot be written to.
 """
 
 from collections.abc import Iterator, Mapping

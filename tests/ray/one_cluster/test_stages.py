@@ -224,7 +224,7 @@ def test_shared_store_is_read_once(digits: Folder, tmp_path: Path) -> None:
 
     @ray.remote
     def look() -> tuple[int, bool, int]:
-        with object_store.borrow_stores(loans, [name]):
+        with object_store.borrow_stores(loans):
             rows = shared_memory.read_images(folder)
             return len(rows), rows.images.flags.writeable, int(rows.images.sum())
 
