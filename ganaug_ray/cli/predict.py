@@ -35,7 +35,7 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool, cp
 
     Args:
         model: as in ``ganaug_ray.load``.
-        images: files, folders and archives of images.
+        images: files, folders, archives and tables of images.
         out: the file; its suffix decides the format, see ``file_formats``.
         verbose: show what Ray prints.
         cpu_only: leave GPUs alone, also where there are some.

@@ -242,10 +242,8 @@ class Run:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(
-                    f"{self.root}: another ganaug process is working in this folder; wait until it has ended, or give "
-                    "another --out"
-                ) from None
+                remedy = "wait until it has ended, or give another --out"
+                raise UserError(f"{self.root}: another ganaug process is working in this folder; {remedy}") from None
             except OSError as error:
                 raise UserError(describe_unwritable("--out", self.root, error)) from None
             yield

@@ -70,7 +70,7 @@ class Estimate:
 
     Attributes:
         mean: over splits and seeds.
-        ci95: of the mean; at the level that was asked for, wider for the best of several.
+        ci95: of the mean; at the level that was asked for times ``choose_level_share``, wider for the best of several.
         p: two-sided, over ``choose_level_share``; below that level just where the interval leaves out zero.
         p_worthwhile: one-sided, of a gain that is worthwhile, where the mean is below it, over FIRM_NO_SHARE; else one.
         gain_limit: end of the one-sided interval of the mean on the side of more gain. It is short of a worthwhile gain
@@ -79,7 +79,7 @@ class Estimate:
         df: degrees of freedom of its most uncertain part: splits - 1, or seeds - 1 of a single split.
         effect_size: Cohen's d of paired differences: the mean in standard deviations over splits, or over the seeds of
             a single split; None where these are equal.
-        smallest_visible_gain: the gain that as much data would have found with 80 % power, at that level.
+        smallest_visible_gain: the gain that as much data would have found with 80 % power, at the level of ``ci95``.
     """
 
     mean: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import signal
 import subprocess
@@ -320,4 +322,21 @@ def test_folder_refuses_second_process(tmp_path: Path) -> None:
         with Run(Folder.from_uri(tmp_path / "another")).hold_lock():
             pass
     with second.hold_lock():
+        pass
+
+
+def test_folder_without_locks_is_no_other_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a disk that has no locks nobody is waited for: another --out is advised, and does."""
+
+    def lock(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", lock)
+        with (
+            pytest.raises(UserError, match=r"\(No locks available\); give another --out$"),
+            Run(Folder.from_uri(tmp_path / "network")).hold_lock(),
+        ):
+            pass
+    with Run(Folder.from_uri(tmp_path / "local")).hold_lock():
         pass
