@@ -12,8 +12,8 @@ from typing import Any
 import ray
 
 # Private, each for want of a public way: to keep a Ray on 127.0.0.1 (start_private), to wait longer for its node
-# (wait_for_node), to end its autoscaler (_end_monitor), and for what an autoscaler may grow to, which
-# `ray.cluster_resources` leaves out.
+# (wait_for_node), to end its autoscaler (_end_monitor) and a Ray that is stuck (kill_stuck_ray), and for what an
+# autoscaler may grow to, which `ray.cluster_resources` leaves out.
 from ray._private import ray_constants, services, worker
 from ray._private.state import state
 from ray.exceptions import AuthenticationError
@@ -28,6 +28,7 @@ from ganaug_ray.runtime.hardware import Hardware, has_apple_gpu
 _is_connected_here = False  # by this module; a Ray that whoever uses the package has connected to stays connected
 SIGNAL_CHECK_INTERVAL_MS = 100  # milliseconds between looks at signals while results are waited for, of Ray's 1,000
 NODE_PATIENCE_S = 180.0  # seconds for a Ray of this machine to come up; on a busy one Ray's own 30 are too few
+STOP_PATIENCE_S = 60.0  # seconds for one to end, of which Serve takes up to 30 by itself
 
 
 def connect(
@@ -180,9 +181,31 @@ def disconnect() -> None:
     """Disconnect from the cluster that this module connected to, if it did; a Ray that it started ends."""
     global _is_connected_here
     if _is_connected_here:
-        _end_monitor()
-        ray.shutdown()
+        with kill_stuck_ray():
+            _end_monitor()
+            ray.shutdown()
     _is_connected_here = False
+
+
+@contextmanager
+def kill_stuck_ray() -> Iterator[None]:
+    """Kill the Ray that this process started if the context has not ended within STOP_PATIENCE_S.
+
+    Ray waits for its own processes without a limit, and Ctrl-C does not reach it there. Once they are dead it goes on.
+    """
+    killer = threading.Timer(STOP_PATIENCE_S, _kill_local_ray)
+    killer.daemon = True
+    killer.start()
+    try:
+        yield
+    finally:
+        killer.cancel()
+
+
+def _kill_local_ray() -> None:
+    node = worker._global_node
+    if node is not None:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def _end_monitor() -> None:

@@ -10,7 +10,6 @@ import socket
 import ssl
 import sys
 import tempfile
-import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +27,8 @@ from ganaug_ray.serve.serve_config import ListenAddress
 if TYPE_CHECKING:
     from ganaug_ray.runtime.hardware import Hardware
     from ganaug_ray.serve.deployment_settings import DeploymentSettings
+
+SIGNAL_CHECK_INTERVAL_S = 1.0  # seconds between looks at signals while serving
 
 
 def serve_model(
@@ -172,11 +173,18 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
                 raise StageFailed(f"serving could not be started: {get_last_line(error)[:300]}{see}") from None
             words = f"{where.url}  Ctrl-C ends it; metrics: {metrics}" + (f"; log: {log}" if log else "")
             terminal.print_stage_line("serve", "ready", words, time.monotonic() - started)
-            threading.Event().wait()
+            _wait_for_interrupt()
         finally:
-            with terminal.show_progress("serve", lambda: (1.0, "stopping the replicas and Ray")):
+            stopping = terminal.show_progress("serve", lambda: (1.0, "stopping the replicas and Ray"))
+            with stopping, cluster.kill_stuck_ray():
                 serve_config.stop_serve()
                 cluster.disconnect()
+
+
+def _wait_for_interrupt() -> None:
+    """Wait for KeyboardInterrupt, in pieces: a signal that comes to another thread does not wake this one."""
+    while True:
+        time.sleep(SIGNAL_CHECK_INTERVAL_S)
 
 
 def _set_ray_environment(where: ListenAddress) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the middle of a stage; Ctrl-C while Ray trains is in test_run."""
+"""Ctrl-C and SIGTERM in the middle of a stage, and a Ray that does not end; Ctrl-C while Ray trains is in test_run."""
 
 from __future__ import annotations
 
@@ -59,6 +59,27 @@ def test_interrupt_ends_a_listing(tmp_path: Path, number: signal.Signals) -> Non
     assert child.returncode == 128 + number
     assert "Traceback" not in printed + complaint
     assert not (out / "dataset").exists()
+
+
+STUCK = """
+import psutil
+from ganaug_ray.runtime import cluster
+
+cluster.STOP_PATIENCE_S = 1
+cluster.start_private(1)
+raylet = next(child for child in psutil.Process().children() if child.name() == "raylet")
+raylet.suspend()
+cluster.disconnect()
+print("disconnected", raylet.is_running() and raylet.status())
+"""
+
+
+def test_stuck_ray_is_killed() -> None:
+    """A Ray that does not end when it is asked to is killed, so that Ctrl-C ends a command all the same."""
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK], env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    assert "disconnected False" in ended.stdout
 
 
 def is_reading(process: int, folder: Path) -> bool:
