@@ -123,10 +123,10 @@ def list_excludes(folder: Path) -> list[str]:
 
 
 def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
-    """Raise an error if a folder is larger than what Ray uploads.
+    """Raise an error if a folder is larger than what Ray uploads, or something in it cannot be read.
 
     Raises:
-        UserError: it is; the message names what is large in it.
+        UserError: it is; the message names what is large in it, or what cannot be read.
     """
     # Private: Ray's own walk and limit, without which a folder would be refused that it takes, or the reverse.
     from ray._private.ray_constants import get_runtime_env_default_excludes
@@ -136,6 +136,7 @@ def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
 
     def add(path: Path) -> None:
         if path.is_file():
+            path.open("rb").close()  # what cannot be read is told before Ray packs the folder
             sizes[path.relative_to(folder).parts[0]] += path.stat().st_size
 
     patterns = [*get_runtime_env_default_excludes(), *patterns]
@@ -145,9 +146,10 @@ def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
     except OSError as error:
         # Ray looks for a .gitignore in each folder before it asks whether the folder is to be left out.
         unreadable = error.filename.removesuffix("/.gitignore")
+        list_it = "" if Path(unreadable).is_dir() else "list it in .rayignore, "
         raise UserError(
             f"{unreadable}: cannot be read for the upload ({error.strerror}); give this user the right to read it, "
-            f"or move it out of {folder}"
+            f"{list_it}or move it out of {folder}"
         ) from None
     limit = packaging.GCS_STORAGE_MAX_SIZE
     if sizes.total() >= limit:

@@ -159,18 +159,7 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
     log = None if verbose else create_log_file("serve")
     with terminal.redirect_output(log):
         try:
-            try:
-                with terminal.show_progress("serve", lambda: (0.0, "starting Ray")):
-                    cluster.start_private(serve_config.count_cpus(settings), uses_gpus=settings.gpus > 0)
-                with terminal.show_progress("serve", lambda: (0.5, "loading the model")):
-                    metrics = serve_config.start_serve(settings, where)
-            except UserError:
-                raise
-            except Exception as error:
-                if full := find_disk_full(error):
-                    raise full from None
-                see = f"; see {log}" if log else ""
-                raise StageFailed(f"serving could not be started: {get_last_line(error)[:300]}{see}") from None
+            metrics = _start_serving(settings, where, terminal, log)
             words = f"{where.url}  Ctrl-C ends it; metrics: {metrics}" + (f"; log: {log}" if log else "")
             terminal.print_stage_line("serve", "ready", words, time.monotonic() - started)
             _wait_for_interrupt()
@@ -179,6 +168,26 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
             with stopping, cluster.kill_stuck_ray():
                 serve_config.stop_serve()
                 cluster.disconnect()
+
+
+def _start_serving(settings: DeploymentSettings, where: ListenAddress, terminal: Terminal, log: Path | None) -> str:
+    """Start Ray and Serve, and return the address of the metrics; a refusal takes the log with it, as it names none."""
+    from ganaug_ray.runtime import cluster
+    from ganaug_ray.serve import serve_config
+
+    try:
+        with terminal.show_progress("serve", lambda: (0.0, "starting Ray")):
+            cluster.start_private(serve_config.count_cpus(settings), uses_gpus=settings.gpus > 0)
+        with terminal.show_progress("serve", lambda: (0.5, "loading the model")):
+            return serve_config.start_serve(settings, where)
+    except Exception as error:
+        refusal = error if isinstance(error, UserError) else find_disk_full(error)
+        if refusal is not None:
+            if log is not None:
+                log.unlink()
+            raise refusal from None
+        see = f"; see {log}" if log else ""
+        raise StageFailed(f"serving could not be started: {get_last_line(error)[:300]}{see}") from None
 
 
 def _wait_for_interrupt() -> None:

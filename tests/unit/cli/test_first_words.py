@@ -51,11 +51,14 @@ main()
 """
 
 SERVICE_THAT_ENDS = f"""{WAITING}
+from contextlib import nullcontext
 from types import SimpleNamespace
 from ganaug_ray.serve import launch, serve_config
 
 ignore = lambda *arguments, **options: None
-sys.modules["ganaug_ray.runtime.cluster"] = SimpleNamespace(start_private=ignore, disconnect=ignore)
+sys.modules["ganaug_ray.runtime.cluster"] = SimpleNamespace(
+    start_private=ignore, disconnect=ignore, kill_stuck_ray=nullcontext
+)
 serve_config.start_serve, serve_config.stop_serve = ignore, wait
 launch._serve_until_interrupted(
     SimpleNamespace(max_replicas=1, cpus=1, gpus=0), serve_config.ListenAddress(), verbose=False

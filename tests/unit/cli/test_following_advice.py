@@ -70,6 +70,33 @@ def test_upload_is_readable_once_followed(
     assert len(sent) == 1
 
 
+@pytest.mark.parametrize("followed", ["give this user the right to read it", "list it in .rayignore", "move it out of"])
+def test_file_is_uploaded_once_followed(
+    sent: list[dict[str, Any]], followed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that may not be read is told before anything is sent."""
+    Path("secret.png").write_bytes(encoded())
+    open_file = Path.open
+    has_right = False
+
+    def open_or_refuse(path: Path, *mode: Any, **options: Any) -> Any:
+        if path.name == "secret.png" and not has_right:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return open_file(path, *mode, **options)
+
+    monkeypatch.setattr(Path, "open", open_or_refuse)
+    refuse(rf"secret.png: cannot be read for the upload \(Permission denied\).*{re.escape(followed)}", submit_job)
+    assert not sent
+    if followed.startswith("move"):
+        Path("secret.png").rename(Path("..") / "secret.png")
+    elif followed.startswith("list"):
+        Path(".rayignore").write_text("secret.png\n")
+    else:
+        has_right = True
+    submit_job()
+    assert len(sent) == 1
+
+
 @pytest.mark.parametrize("followed", ["keep images on storage", "list in .rayignore what need not be uploaded"])
 def test_upload_is_small_once_followed(sent: list[dict[str, Any]], followed: str) -> None:
     """A folder that is too large is uploaded without what is large in it, moved away or named in .rayignore."""

@@ -174,3 +174,8 @@ def test_log_of_a_failed_start_has_the_reason(
     error = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(DiskFull, match="make room"):
         launch._serve_until_interrupted(settings, ListenAddress(), verbose=True)
+    log.touch()
+    monkeypatch.setattr(launch, "create_log_file", lambda command: log)
+    with pytest.raises(DiskFull):
+        launch._serve_until_interrupted(settings, ListenAddress(), verbose=False)
+    assert not log.exists(), "no message names it"
