@@ -26,17 +26,21 @@ class FolderLabels:
 
     Args:
         paths: of all its files that no name tells to stand beside images, normalised.
-        remedy: said of images that lie in no class; empty, or the end of a sentence.
     """
 
-    def __init__(self, paths: Collection[str], remedy: str = "") -> None:
-        self._remedy = remedy
+    def __init__(self, paths: Collection[str]) -> None:
+        self._remedy = ""
         self._labels: dict[str, Label] = {}
         # Code, archives and the like say nothing of where the classes lie, unless all images have odd names.
         self._tree = FolderTree(list(filter(may_be_image, paths)) or paths)
         self._bare_tests: set[str] = set()
         self._spellings = self._unify_spellings()  # of a class -> the one that stands for it
         self._bare_tests = self._find_bare_tests()
+
+    def set_remedy(self, remedy: str) -> None:
+        """Have this said of images that lie in no class; empty, or the end of a sentence."""
+        self._remedy = remedy
+        self._labels.clear()
 
     def find_label(self, path: str) -> Label:
         """Return the label of an image."""
@@ -211,9 +215,9 @@ class FolderLabels:
         """Whether it has the class folders of images that lie beside it, whatever else does."""
         if name.lower() not in SIDECAR_FOLDERS:
             return False
-        own_classes = self._tree.list_children(join_path(parent, name))
+        own_classes = self._tree.list_first_folders(join_path(parent, name))
         siblings = [sibling for sibling in self._tree.list_children(parent) if sibling.lower() in IMAGE_FOLDERS]
-        return any(own_classes & self._tree.list_children(join_path(parent, sibling)) for sibling in siblings)
+        return any(own_classes & self._tree.list_first_folders(join_path(parent, sibling)) for sibling in siblings)
 
     def _is_unlabelled(self, parent: str, name: str) -> bool:
         """Whether a folder beside splits, or in one, is called as one of images without labels is."""

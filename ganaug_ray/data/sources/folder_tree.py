@@ -49,6 +49,14 @@ class FolderTree:
         """Return the names of the folders right below a folder that hold images, at any depth."""
         return self._children.get(folder, set())
 
+    def list_first_folders(self, folder: str) -> set[str]:
+        """Return the names of the folders below a folder where there first are several: images/Images has those."""
+        names = self.list_children(folder)
+        while len(names) == 1 and folder not in self.folders:
+            folder = join_path(folder, min(names))
+            names = self.list_children(folder) or names
+        return names
+
     def list_siblings(self, folder: str) -> set[str]:
         """Return the names of the folders beside a folder."""
         parent, _, name = folder.rpartition("/")

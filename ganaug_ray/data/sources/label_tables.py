@@ -5,10 +5,7 @@ JSON Lines are read as such a table whose rows name their columns.
 
 import csv
 import functools
-import io
 import itertools
-import json
-import re
 from _csv import Reader
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,22 +18,18 @@ from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.columns import (
     Columns,
     choose_columns,
-    has_image_and_label,
     has_usual_columns,
     refuse_equal_names,
 )
-from ganaug_ray.data.sources.paths import is_image_name, read_path_cell, strip_query
-from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
-from ganaug_ray.data.sources.remedies import find_other_content, find_source_remedy
+from ganaug_ray.data.sources.paths import is_image_name, read_path_cell
+from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
+from ganaug_ray.data.sources.table_text import is_json_lines, open_lines, read_text
 from ganaug_ray.errors import UserError
 
 Row = dict[str, Any]
 SURPLUS = "\0"  # key of a row that has more cells than columns
-SEPARATORS = ",;\t|"
 SAMPLE_ROWS = 1000  # by which columns are told apart
-MAX_SIGNS = 20  # that are tried as separators
-NO_SEPARATORS = "\"'_-./\\ " + SEPARATORS  # of what is no letter in a first line, not asked whether it separates
 
 
 @dataclass(frozen=True)
@@ -62,12 +55,14 @@ class LabelTable:
         rows: of it.
         remarks: what is to be known of it, a sentence each.
         image_column: the name of its column of images.
+        class_columns: names of its columns of labels, if each stands for a class; else none.
         other_columns: names of those that are neither of images nor of labels nor of splits.
     """
 
     rows: list[TableRow]
     remarks: list[str]
     image_column: str
+    class_columns: Sequence[str] = ()
     other_columns: Sequence[str] = ()
 
 
@@ -85,12 +80,12 @@ def read_table(
     Raises:
         UserError: it is missing, no UTF-8 or UTF-16 text, no CSV or JSON Lines, or lacks the columns.
     """
-    text = _read_text(path)
-    if _is_json_lines(text, path):
+    text = read_text(path)
+    if is_json_lines(text, path):
         return _read_json_lines(text, path, setting, with_labels, list_files)
-    lines = _open_lines(text, path, setting)
+    lines = open_lines(text, path, setting)
     try:
-        sample = _sample_rows(_open_lines(text, path, setting))
+        sample = _sample_rows(open_lines(text, path, setting))
         choose = functools.partial(
             choose_columns, setting=setting, table=path, with_labels=with_labels, sample=sample, list_files=list_files
         )
@@ -101,93 +96,18 @@ def read_table(
 
 def read_column_names(path: str, setting: ColumnsConfig) -> list[str]:
     """Return the names of a table's columns. Raises UserError as ``read_table``."""
-    text = _read_text(path)
-    if _is_json_lines(text, path):
+    text = read_text(path)
+    if is_json_lines(text, path):
         return list(next(json_lines.read_objects(text, path), (0, {}))[1])
-    return _read_first_row(_open_lines(text, path, setting))
+    return _read_first_row(open_lines(text, path, setting))
 
 
-def _is_json_lines(text: str, path: str) -> bool:
-    return strip_query(path).lower().endswith(json_lines.SUFFIXES) or json_lines.is_json(text)
-
-
-def _open_lines(text: str, path: str, setting: ColumnsConfig) -> Reader:
-    declared, text = _split_declaration(text)
-    separator = setting.separator or declared or _guess_separator(text, path, setting)
-    return csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-
-
-def _read_text(path: str) -> str:
-    folder, name = open_file(path)
-    content = folder.read_bytes(name)
-    remedy = find_source_remedy(strip_query(path))
-    if remedy is None and (other := find_other_content(content)):
-        raise UserError(f"{path}: is {other}")
-    try:
-        text = content.decode(_find_encoding(content))
-    except UnicodeDecodeError:
-        if remedy:
-            raise UserError(f"{path}: is of a kind that is not read; {remedy}") from None
-        cause = "is not UTF-8 text" if b"\0" in content else "is text, but not in UTF-8; save it as UTF-8"
-        raise UserError(f"{path}: {cause}; expected a CSV file with the columns image and label") from None
-    _refuse_coco(text, path)
-    return text if "\n" in text else text.replace("\r", "\n")  # as old Macs, and Excel still, end lines
-
-
-def _find_encoding(content: bytes) -> str:
-    """Return UTF-8, or UTF-16 where a mark says so, or zeros beside the first characters."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return "utf-16"
-    zeros = tuple(at for at, byte in enumerate(content[:8]) if byte == 0)
-    if zeros == (1, 3, 5, 7):
-        return "utf-16-le"
-    return "utf-16-be" if zeros == (0, 2, 4, 6) else "utf-8-sig"
-
-
-def _refuse_coco(text: str, path: str) -> None:
-    """Raise an error if a text is one object for all images, as COCO has its annotations."""
-    if not json_lines.is_json(text) or '"annotations"' not in text:
-        return
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return
-    if isinstance(content, dict) and {"images", "annotations"} <= content.keys():
-        raise UserError(
-            f"{path}: holds annotations in COCO's format, one object for all images; write a line for each image, such "
-            'as {"image": "1.png", "label": "cat"}, with the suffix .jsonl'
-        )
-
-
-def _split_declaration(text: str) -> tuple[str | None, str]:
-    """Return the separator that Excel declares in a first line of its own, and the text with that line blank."""
-    declaration = re.match(r"sep=(.)(?=\r?\n)", text, re.IGNORECASE)
-    return (declaration[1], text[declaration.end() :]) if declaration else (None, text)
-
-
-def _guess_separator(text: str, path: str, setting: ColumnsConfig) -> str:
-    """Return the separator that is most often in the first line, of those that give columns that are known, if any.
-
-    In a file without any it is a space.
-
-    Raises:
-        UserError: there is another sign between columns that are known.
-    """
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    fitting = [separator for separator in SEPARATORS if _is_first_row(first.split(separator), setting)]
-    signs = [sign for sign in dict.fromkeys(first) if not sign.isalnum() and sign not in NO_SEPARATORS][:MAX_SIGNS]
-    others = [sign for sign in signs if not fitting and _is_first_row(first.split(sign), setting)]
-    if others:
-        advice = f"set data.columns: {{separator: {json.dumps(others[0], ensure_ascii=False)}}}"
-        raise UserError(f"{path}: its columns seem to be separated by {others[0]!r}, in {first[:60]!r}; {advice}")
-    best = max(fitting or SEPARATORS, key=first.count)
-    return best if best in first or " " not in first.strip() else " "
-
-
-def _is_first_row(cells: Sequence[str], setting: ColumnsConfig) -> bool:
-    """Whether a first row names columns of images and labels, or is an image and its label."""
-    names = [cell.strip().strip("\"'") for cell in cells]
-    return has_image_and_label(names, setting) or (len(names) == 2 and is_image_name(names[0]))
+def read_sample(path: str, setting: ColumnsConfig) -> list[Row]:
+    """Return the first rows of a table, name of a column -> cell. Raises UserError as ``read_table``."""
+    text = read_text(path)
+    if is_json_lines(text, path):
+        return [row for _, row in itertools.islice(json_lines.read_objects(text, path), SAMPLE_ROWS)]
+    return _sample_rows(open_lines(text, path, setting))
 
 
 def _sample_rows(lines: Reader) -> list[Row]:
@@ -260,7 +180,8 @@ def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) ->
     remarks = [*columns.describe_choice(name), *describe_labels(label_cells, name)]
     if columns.split:
         remarks += describe_splits(split_cells, columns.split, name)
-    return LabelTable(table_rows, remarks, columns.image, other_columns or ())
+    class_columns = columns.labels if len(columns.labels) > 1 else ()
+    return LabelTable(table_rows, remarks, columns.image, class_columns, other_columns or ())
 
 
 def _holds_rows(cells: Sequence[str], separator: str, columns: int) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS
+from ganaug_ray.data.sources.label_files import suggest_label_file
 from ganaug_ray.data.sources.label_text import make_path_class
 from ganaug_ray.data.sources.listing_tables import TABLE_SUFFIXES, ListingTables
 from ganaug_ray.data.sources.masks import (
@@ -26,7 +27,7 @@ from ganaug_ray.data.sources.paths import find_files_beside, find_split, is_side
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
 from ganaug_ray.data.sources.split_folders import SplitFolders
 from ganaug_ray.data.sources.table_labels import TableLabels
-from ganaug_ray.data.sources.unread_tables import describe_unread_tables, suggest_table
+from ganaug_ray.data.sources.unread_tables import describe_unread_tables
 from ganaug_ray.errors import UserError
 
 FindLabel = Callable[[str], Label]
@@ -88,8 +89,7 @@ class FileLabels:
         unlabelled = [path for path in images if metadata.find_label(path) is None]
         splits = SplitFolders(unlabelled)
         written = [splits.rewrite(path) for path in unlabelled]
-        cause = (suggest_table(folder, paths) if folder else "") or _explain_class_files(paths)
-        folder_labels = FolderLabels(written, cause)
+        folder_labels = FolderLabels(written)
         if levels := folder_labels.find_other_level():
             raise UserError(f"data.source {source}: {levels}")
 
@@ -106,6 +106,12 @@ class FileLabels:
         )
         unlabelled = [path for path in unlabelled if listing.find_label(path) is None]
         self.remarks += [*metadata.remarks, *listing.remarks]
+        names = {find_by_folder(path).name for path in unlabelled}
+        if len(names) == 1 or None in names:  # a folder alone tells no classes apart
+            suggestion = listing.suggestion or suggest_label_file(folder, paths, unlabelled) if folder else ""
+            folder_labels.set_remedy(suggestion or _explain_class_files(paths))
+            if None not in names:
+                self.remarks += filter(None, [suggestion.removeprefix("; ")])
         if not folder:
             self.remarks += _suggest_unpacking(paths, unlabelled, find_by_folder)
         self.remarks += splits.remarks

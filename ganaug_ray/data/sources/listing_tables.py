@@ -4,13 +4,13 @@ These are images beside a table, in splits (train/labels.csv and train/1.png), o
 The table may lie in a folder of its own beside those of the images (annotations/labels.csv).
 """
 
-import math
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
-import yaml
 from pyarrow import ArrowException
 from pyarrow.fs import FileType
 
@@ -19,11 +19,12 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.columns import has_image_and_label
-from ganaug_ray.data.sources.label_tables import read_column_names, read_table
-from ganaug_ray.data.sources.part_folders import are_parts
+from ganaug_ray.data.sources.label_tables import read_column_names, read_sample, read_table
+from ganaug_ray.data.sources.part_folders import are_beginnings, are_parts
 from ganaug_ray.data.sources.path_matching import PathIndex
 from ganaug_ray.data.sources.paths import drop_suffix, is_image_name
 from ganaug_ray.data.sources.raw import Label
+from ganaug_ray.data.sources.remedies import write_setting
 from ganaug_ray.data.sources.table_labels import TableLabels
 from ganaug_ray.errors import UserError
 
@@ -32,6 +33,7 @@ NO_LABELS = "submission"  # in the name of a table: the form for a competition's
 MIN_LISTED_SHARE = 0.5  # of the images below its folder, that a table must list
 MAX_TABLES = 64  # that are looked into
 MAX_TABLE_BYTES = 2**26
+MAX_CLASS_SHARE = 0.2  # classes for each row of a table, at the most, where its column of labels is guessed
 MAX_COLUMNS = 16  # among which that of images is looked for, and which are named in a sentence
 
 
@@ -48,6 +50,7 @@ class ListingTables:
 
     Attributes:
         remarks: what is to be known of them, a sentence each.
+        suggestion: how a table is used that lists images and is not used: the end of a sentence, or empty.
 
     Raises:
         UserError: nobody can know which of several tables, or of the columns of one, has the labels, and the folders
@@ -64,15 +67,19 @@ class ListingTables:
         list_asides: Callable[[], Mapping[str, Label]],
     ) -> None:
         self.remarks: list[str] = []
+        self.suggestion = ""
         self._source = source
         self._columns = columns
         self._find_by_folder = find_label
         self._tables: dict[str, TableLabels] = {}  # by the folder, with a slash at its end
         names = _list_tables(paths, images)
         classes = {name for image in images if (name := find_label(image).name)} if names else set()
-        if not names or (classes and not are_parts(classes)):
-            return
-        self._part = min(classes, default="")
+        self._part, self._likeness = "", ""  # one of several folders that are no classes, and what tells so
+        if len(classes) > 1:
+            self._part, self._likeness = _find_part(classes, images)
+            if not self._part:
+                return
+        self._only_folder = min(classes) if len(classes) == 1 else ""  # one alone tells no classes apart
         used = []
         for below, group in names.items():
             own_images = [image for image in images if image.startswith(below) and self.find_label(image) is None]
@@ -98,23 +105,46 @@ class ListingTables:
     def _choose_table(self, names: Sequence[str], images: Sequence[str]) -> str | None:
         """Return the one table of a folder that lists its images and has labels; None if there is no such."""
         image_columns = {name: column for name in names if (column := self._find_image_column(name, images))}
-        if len(image_columns) > 1 and self._part:
-            first, second, *_ = image_columns
+        labelled = list(filter(self._has_labels, image_columns))
+        if len(labelled) == 1:
+            return labelled[0]
+        if len(image_columns) > 1:
+            first, second, *_ = labelled or image_columns
+            if self._part:
+                raise UserError(
+                    f"data.source {self._source}: {first} and {second} list images in folders such as {self._part}, "
+                    f"which are {self._likeness}; name the table that has the labels in data.label_from: "
+                    "{csv: ...}, or move both out of the folder if the folders are the classes"
+                )
+            setting = write_setting("data.label_from", csv=self._get_address(first))
+            self.suggestion = f"; {first} and {second} list images; if {first} has the labels, set {setting}"
+        for name, column in image_columns.items():
+            self._describe_one_table(name, column)
+        return None
+
+    def _describe_one_table(self, name: str, image_column: str) -> None:
+        """Say how the column of labels is named of a table that has one of images."""
+        columns = read_column_names(self._get_address(name), self._columns)
+        others = [other for other in columns if other.strip() and other != image_column]
+        if not others or self.suggestion:
+            return
+        advice = _describe_columns(image_column, others, read_sample(self._get_address(name), self._columns))
+        if self._part:
             raise UserError(
-                f"data.source {self._source}: {first} and {second} list images in folders such as {self._part}, which "
-                "are named like numbered parts of one set; name the table that has the labels in data.label_from: "
-                "{csv: ...}, or move both out of the folder if the folders are the classes"
+                f"data.source {self._source}: {name} lists the images in folders such as {self._part}, which are "
+                f"{self._likeness}, and {advice}, or move the table out of the folder if the folders are the classes"
             )
-        if len(image_columns) != 1:
-            return None
-        (name,) = image_columns
+        self.suggestion = f"; {name} lists images, and {advice}"
+
+    def _has_labels(self, name: str) -> bool:
+        """Whether a table has labels: in a column of a usual name, or a column for each class, with a 1 in each row."""
         names = read_column_names(self._get_address(name), self._columns)
         if has_image_and_label(names, self._columns) or _has_no_names(names):
-            return name
-        others = [other for other in names if other.strip() and other != image_columns[name]]
-        if others and self._part:
-            raise UserError(self._describe_columns(name, image_columns[name], others))
-        return None
+            return True
+        with suppress(UserError):
+            table = read_table(self._get_address(name), self._columns)
+            return bool(table.class_columns) and all(row.label.name for row in table.rows)
+        return False
 
     def _find_image_column(self, name: str, images: Sequence[str]) -> str | None:
         """Return the column of a table in which most of the images stand; None if there is none, or it is no table."""
@@ -136,25 +166,39 @@ class ListingTables:
                         return table.image_column
         return None
 
-    def _describe_columns(self, name: str, image_column: str, others: Sequence[str]) -> str:
-        named = ", ".join(f"{column:.60}" for column in [image_column, *others][:MAX_COLUMNS])
-        setting = {"image": image_column, "label": others[0]}
-        text = yaml.safe_dump(setting, default_flow_style=True, allow_unicode=True, width=math.inf, sort_keys=False)
-        return (
-            f"data.source {self._source}: {name} lists the images in folders such as {self._part}, which are named "
-            f"like numbered parts of one set, and has the columns {named}; name the column of the labels, for instance "
-            f"with data.columns: {text.strip()}, or move the table out of the folder if the folders are the classes"
-        )
-
     def _describe_use(self, names: Sequence[str]) -> str:
         tables = names[0] if len(names) == 1 else f"{format_count(len(names), 'table')}, such as {names[0]}"
         if not self._part:
-            return f"labels are those of {tables}, since no folder names a class"
+            cause = f"all images lie in {self._only_folder}" if self._only_folder else "no folder names a class"
+            return f"labels are those of {tables}, since {cause}"
         them = "it" if len(names) == 1 else "such tables"
         return (
-            f"labels are those of {tables}, since folders such as {self._part} are named like numbered parts of one "
-            f"set; to have the folders' names as labels, move {them} out of the folder"
+            f"labels are those of {tables}, since folders such as {self._part} are {self._likeness}; to have the "
+            f"folders' names as labels, move {them} out of the folder"
         )
+
+
+def _find_part(classes: Collection[str], images: Sequence[str]) -> tuple[str, str]:
+    """Return one of the folders that only divide a set, and how they are named; two empty texts where they may not."""
+    if are_parts(classes):
+        return min(classes), "named like numbered parts of one set"
+    if are_beginnings(images):
+        return min(images).rpartition("/")[0], "named as the images in them begin"
+    return "", ""
+
+
+def _describe_columns(image_column: str, others: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str:
+    named = ", ".join(f"{column:.60}" for column in [image_column, *others][:MAX_COLUMNS])
+    setting = write_setting("data.columns", image=image_column, label=_guess_label_column(others, sample))
+    return f"has the columns {named}; name the column of the labels, for instance with {setting}"
+
+
+def _guess_label_column(columns: Sequence[str], sample: Sequence[Mapping[str, Any]]) -> str:
+    """Return the column that looks most like one of classes: few different words, else few numbers, else the first."""
+    values = {column: {str(row.get(column) or "").strip() for row in sample} - {""} for column in columns}
+    few = [column for column in columns if 2 <= len(values[column]) <= max(2, MAX_CLASS_SHARE * len(sample))]
+    words = [column for column in few if not any(re.search(r"\d", value) for value in values[column])]
+    return next(iter([*words, *few, *columns]))
 
 
 def is_small_file(folder: Folder, name: str) -> bool:

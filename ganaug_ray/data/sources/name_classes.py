@@ -4,7 +4,8 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from ganaug_ray.data.sources.unread_tables import write_label_setting
+from ganaug_ray.data.sources.paths import name_split
+from ganaug_ray.data.sources.remedies import write_setting
 
 BEFORE_NUMBER = r"^(?P<label>[^\W\d_]\D*?)[ ._(-]*\d"
 MIN_MEAN_IMAGES = 3  # of a class; with fewer, the words are names of the images
@@ -18,11 +19,15 @@ def describe_name_classes(images: Sequence[str]) -> list[str]:
     """
     matches = (re.search(BEFORE_NUMBER, path.rpartition("/")[2]) for path in images)
     counts = Counter(match["label"] for match in matches if match)
-    if len(counts) < 2 or counts.total() < max(len(images) / 2, MIN_MEAN_IMAGES * len(counts)):
+    if (
+        all(map(name_split, counts))
+        or len(counts) < 2
+        or counts.total() < max(len(images) / 2, MIN_MEAN_IMAGES * len(counts))
+    ):
         return []
     name = min(counts)
     image = min(file for path in images if (file := path.rpartition("/")[2]).startswith(name))
     return [
         f"names of images seem to begin with their classes, such as {name} in {image}; to use these as labels, set "
-        f"{write_label_setting(regex=BEFORE_NUMBER)}"
+        f"{write_setting('data.label_from', regex=BEFORE_NUMBER)}"
     ]

@@ -1,22 +1,25 @@
-"""Tells folders that are named like numbered parts of a set, such as part_1 and batch2, from those of classes."""
+"""Tells folders that only divide a set, such as part_1 and batch2, or a/b for ab1.jpg, from those of classes."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 PART = re.compile(
-    r"(?P<word>parts?|batch|chunk|shard|piece|portion|fold|folder|dir|directory|set|subset|data|dataset|images?|imgs?"
-    r"|pics?|pictures?|photos?|files?|upload|download|archive|zip)"
+    r"(?P<word>(.*[\s_.-])?(parts?|batch|chunk|shard|piece|portion|fold|folder|dir|directory|set|subset|data|dataset|images?|imgs?"
+    r"|pics?|pictures?|photos?|files?|upload|download|archive|zip))"
     r"([\s_.(-]*\d+\)?([\s_-]*of[\s_-]*\d+)?|[\s_.-]+[a-z])",
     re.IGNORECASE,
 )
+BEGINNING = re.compile(r"(?:^|/)([^/]{1,3})/([^/]{1,3})/(?:\1\2[^/]*|([^/]{1,3})/\1\2\3[^/]*)$", re.IGNORECASE)
 MAX_NAMED = 3  # folders, in a sentence
 
 
 def find_part_word(name: str) -> str | None:
-    """Return the word before the number in a name that is called as a part of a set; None of any other.
+    """Return what stands before the number in a name that is called as a part of a set; None of any other.
 
     >>> [find_part_word(name) for name in ("part_1", "Batch2", "shard-00-of-04", "images (3)", "set_b", "cat_1", "7")]
     ['part', 'batch', 'shard', 'images', 'set', None, None]
+    >>> find_part_word("HAM10000_images_part_1")
+    'ham10000_images_part'
     """
     match = PART.fullmatch(name.strip())
     return match["word"].lower() if match else None
@@ -30,6 +33,17 @@ def are_parts(classes: Collection[str]) -> bool:
     """
     words = {find_part_word(name) for name in classes}
     return len(words) == 1 and None not in words
+
+
+def are_beginnings(images: Iterable[str]) -> bool:
+    """Whether each image lies in two folders or more that are called as its name begins, sign by sign.
+
+    So large collections are spread over folders, by numbers or hashes.
+
+    >>> are_beginnings(["train/0/a/0a7.jpg", "train/f/3/f31.jpg"]), are_beginnings(["0/0_1.png"]), are_beginnings([])
+    (True, False, False)
+    """
+    return all(map(BEGINNING.search, images)) if (images := list(images)) else False
 
 
 def describe_parts(classes: Collection[str]) -> list[str]:

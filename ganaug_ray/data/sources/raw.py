@@ -124,7 +124,8 @@ def cut_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def make_image(path: str, label: Label, content: bytes | UnreadableError) -> RawImage:
     """Return the image of a file with what is known of its label."""
-    is_beside = label.is_beside or is_sidecar(path)
+    is_annotation = label.objection is not None and label.objection[0] == SIDECAR  # by the folder that it lies in
+    is_beside = label.is_beside or is_annotation or is_sidecar(path)
     if label.is_beside and path.lower().endswith(REDUCED_SUFFIXES):
         content = UnreadableError(SIDECAR)
     return RawImage(path, label.name, content, split=label.split, objection=label.objection, is_beside=is_beside)

@@ -1,6 +1,9 @@
 """Says what to give in the place of a file that is not read, by its name: arrays, videos, tables of other programs."""
 
+import math
 import re
+
+import yaml
 
 ARRAYS = (
     "holds arrays, which are not read; save each image as a PNG file in the folder of its class, or write the files' "
@@ -78,6 +81,16 @@ def find_source_remedy(path: str) -> str | None:
     ('save the table as .csv', None)
     """
     return find_content_remedy(path) or _find_by_suffix(path, SOURCE_REMEDIES)
+
+
+def write_setting(section: str, **keys: str) -> str:
+    """Return these keys of a section as a job's line, to be copied.
+
+    >>> write_setting("data.label_from", csv="labels.csv")
+    'data.label_from: {csv: labels.csv}'
+    """
+    text = yaml.safe_dump(keys, default_flow_style=True, allow_unicode=True, width=math.inf, sort_keys=False)
+    return f"{section}: {text.strip()}"
 
 
 def _find_by_suffix(path: str, remedies: dict[tuple[str, ...], str]) -> str | None:

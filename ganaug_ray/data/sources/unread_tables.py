@@ -1,10 +1,8 @@
 """Says which tables lie beside images, list these and are not read, and with which setting they are."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-import yaml
 from pyarrow import ArrowException
 
 from ganaug_ray.config import ColumnsConfig
@@ -14,19 +12,11 @@ from ganaug_ray.data.sources.label_tables import read_column_names
 from ganaug_ray.data.sources.listing_tables import TABLE_SUFFIXES, is_small_file
 from ganaug_ray.data.sources.paths import drop_suffix
 from ganaug_ray.data.sources.raw import Label
+from ganaug_ray.data.sources.remedies import write_setting
 from ganaug_ray.data.sources.table_labels import TableLabels
 from ganaug_ray.errors import UserError
 
 MAX_TABLES = 8  # that are looked into for a remark
-
-
-def suggest_table(folder: str, paths: Sequence[str]) -> str:
-    """Say how a table that lies in a folder of images is used as that of their labels; empty if there is no such."""
-    tables = [path for path in paths if "/" not in path and path.lower().endswith(TABLE_SUFFIXES)]
-    table = "metadata.csv" if "metadata.csv" in tables else "".join(tables[:1])
-    if not table or (len(tables) > 1 and table != "metadata.csv"):
-        return ""
-    return f"; if {table} lists the classes, set {_write_setting(folder, table)}"
 
 
 def describe_unread_tables(
@@ -90,15 +80,5 @@ def _is_renaming(pairs: dict[str, tuple[str, str]]) -> bool:
     return is_one_to_one and folder_classes.isdisjoint(table_classes)
 
 
-def write_label_setting(**keys: str) -> str:
-    """Return the setting of these keys of data.label_from, to be copied into a job.
-
-    >>> write_label_setting(csv="labels.csv")
-    'data.label_from: {csv: labels.csv}'
-    """
-    text = yaml.safe_dump(keys, default_flow_style=True, allow_unicode=True, width=math.inf)
-    return f"data.label_from: {text.strip()}"
-
-
 def _write_setting(folder: str, table: str) -> str:
-    return write_label_setting(csv=str(Folder.from_uri(folder.rstrip("/")) / table))
+    return write_setting("data.label_from", csv=str(Folder.from_uri(folder.rstrip("/")) / table))

@@ -119,6 +119,12 @@ REGEX = "data.label_from={regex: cat}"
             "augment.images has finished images; take kind synthetic",
             ["arms.l.kind=synthetic"],
         ),
+        (["augment.images={gan: made}"], "gan: is the name of another source; give", ["augment.images={mine: made}"]),
+        (
+            ["data.extends=old", "compare.splits=2"],
+            "data.extends keeps images where they were, so there is one split; leave one of the two out",
+            ["data.extends=null"],
+        ),
         (["arms.s.kind=synthetic", "arms.s.source=gen"], "expected one of gan", ["arms.s.source=gan"]),
         (
             ["data.source=s3://key:word@bucket/x"],

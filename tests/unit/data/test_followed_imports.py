@@ -176,7 +176,7 @@ def test_labels_of_parts_are_given_or_moved(way: str, tmp_path: Path) -> None:
     root = lay_out(tmp_path / "in", *paths)
     rows = [f"{path},{CLASSES[number // 2 % 2]}" for number, path in enumerate(paths)]
     write_csv(root / "a.csv", "image,label", rows)
-    write_csv(root / "b.csv", "image,width", rows)
+    write_csv(root / "b.csv", "image,label", rows)
 
     def list_classes(source: Path) -> list[str]:
         staged = Folder.from_uri(tmp_path / "staged").create()

@@ -72,7 +72,7 @@ def test_one_of_two_tables_of_parts_is_named(tmp_path: Path) -> None:
     """Of two tables that list the images of parts the one is read that is named as the refusal says."""
     root = lay_out(tmp_path / "in", *PARTS)
     write_table(root / "a.csv")
-    write_table(root / "b.csv", "image,width")
+    write_table(root / "b.csv")
     with pytest.raises(UserError, match=r"a\.csv and b\.csv list images .* data\.label_from: \{csv: \.\.\.\}, or move"):
         survey(root)
     assert_labels_are_of_table(survey(root, label_from={"csv": str(root / "a.csv")}))

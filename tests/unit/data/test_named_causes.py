@@ -20,7 +20,7 @@ from PIL import Image
 from ganaug_ray.config import ColumnsConfig, DataConfig, LabelFrom
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.data.ingest.scan import survey_without_storing
-from ganaug_ray.data.sources import listing_tables
+from ganaug_ray.data.sources import label_files, listing_tables
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.errors import UserError
 from tests.helpers.image_files import encode, png16
@@ -54,19 +54,34 @@ def test_table_beside_images_is_suggested(tables: list[str], tmp_path: Path) -> 
 
 def test_suggested_table_keeps_query(monkeypatch: pytest.MonkeyPatch) -> None:
     """On an object store the address of the suggested table has the query that the source's has, at its end."""
-    monkeypatch.setattr(listing_tables, "is_small_file", lambda *given: False)  # asks the store, which is not there
+    for module in (listing_tables, label_files):
+        monkeypatch.setattr(module, "is_small_file", lambda *given: False)  # asks the store, which is not there
     labels = FileLabels(LabelFrom(), ColumnsConfig(), ["1.png", "t.csv"], "s3://pics/a?region=eu-west-1")
     objection = labels.find_label("1.png").objection
     assert objection is not None
     assert "s3://pics/a/t.csv?region=eu-west-1" in objection[1]
 
 
-def test_tables_in_doubt_are_not_suggested(tmp_path: Path) -> None:
-    """Of several tables none is taken for that of the labels."""
-    root = lay_out(tmp_path, "1.png", "2.png")
-    for table in ("a.csv", "b.csv"):
-        (root / table).write_text("image,label\n1.png,cat\n")
-    assert "label_from" not in refuse(root)
+def test_tables_in_doubt_are_named(tmp_path: Path) -> None:
+    """Of several tables that list images none is taken for that of the labels unasked; the one that is set is."""
+    names = [f"{number}.png" for number in range(16)]
+    root = lay_out(tmp_path / "pets", *names)
+    for table, words in (("a.csv", ("cat", "dog")), ("b.csv", ("big", "small"))):
+        rows = [f"{name},{words[number % 2]}" for number, name in enumerate(names)]
+        (root / table).write_text("\n".join(["image,label", *rows]))
+    message = refuse(root)
+    assert "a.csv and b.csv list images" in message
+    assert found_classes(root, message) == ["cat", "dog"]
+
+
+def found_classes(root: Path, message: str) -> list[str]:
+    """The classes that are found once the settings that a message advises are set."""
+    settings = {
+        key: parse_yaml(text, "the advice")
+        for key, text in re.findall(r"data\.(label_from|columns): (\{[^}]*\})", message)
+    }
+    config = DataConfig.model_validate({"source": [str(root)], "image_size": 16, **settings})
+    return survey_without_storing(config).classes
 
 
 def test_saved_arrow_folder_is_named(tmp_path: Path) -> None:
