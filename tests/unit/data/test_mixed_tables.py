@@ -170,19 +170,23 @@ def test_missing_files_are_told_with_their_rows(kind: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", ["labels", "csv", "parquet"])
 def test_listed_masks_are_told(kind: str, tmp_path: Path) -> None:
-    """Masks that a table lists beside the images that they are of are used, and a remark says so."""
+    """Masks that a table lists beside the images that they are of are used, with a remark until their rows are gone."""
     paths = ["images/1.png", "masks/1.png", "images/2.png", "images/2_mask.png"]
     root = lay_out(tmp_path / "in", *paths)
-    label_from = None
-    source = root / "t.csv"
-    (root / "t.csv").write_text("image,label\n" + "".join(f"{path},cat\n" for path in paths))
-    if kind == "labels":
-        label_from = LabelFrom(csv=str(root / "t.csv"))
-        source = root
-    elif kind == "parquet":
-        source = root / "t.parquet"
-        pq.write_table(pa.table({"image": paths, "label": ["cat"] * 4}), source)
+    label_from = LabelFrom(csv=str(root / "t.csv")) if kind == "labels" else None
+    source = root if kind == "labels" else root / f"t.{kind}"
+
+    def write_table(listed: list[str]) -> None:
+        if kind == "parquet":
+            pq.write_table(pa.table({"image": listed, "label": ["cat"] * len(listed)}), source)
+        else:
+            (root / "t.csv").write_text("image,label\n" + "".join(f"{path},cat\n" for path in listed))
+
+    write_table(paths)
     (remark,) = list_remarks(source, label_from)
     assert remark.partition(": ")[2].startswith(
         "2 images that it lists are named like masks or annotations of other images, such as images/2_mask.png, and"
     )
+    assert remark.endswith("; remove these rows if they are not images")
+    write_table(["images/1.png", "images/2.png"])
+    assert not any("that it lists are named like masks" in text for text in list_remarks(source, label_from))
