@@ -178,6 +178,9 @@ class FolderLabels:
         divided = self._tree.find_divided(folder)
         if divided is not None:
             return Label(make_path_class(divided.rpartition("/")[2]), None, split)
+        if self._tree.holds_classes(folder):
+            words = f"lies in {folder}, beside the folders of classes, and in none of them"
+            return Label(None, (NO_CLASS, words + self._remedy), split)
         for depth in reversed(range(len(parts))):
             if depth != split_at and self._is_class(
                 parents[depth], parts[depth], "".join(parts[depth + 1 : depth + 2])

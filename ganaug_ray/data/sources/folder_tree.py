@@ -94,6 +94,11 @@ class FolderTree:
                 return min(self._list_inner(inner[0])), min(outer, key=self._measure_depth)
         return None
 
+    def holds_classes(self, folder: str) -> bool:
+        """Whether a folder is none of the classes that it holds: images right in it, if any, are few beside theirs."""
+        classes = sum(map(is_plain, self.list_children(folder)))
+        return classes > 1 and folder in self.folders and not self._is_whole(folder)
+
     def has_twin_beside(self, parent: str, name: str, child: str) -> bool:
         """Whether another folder beside one that has such a child has it too, and is no split."""
         if parent not in self._grandchildren:

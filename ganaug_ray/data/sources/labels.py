@@ -123,7 +123,7 @@ class FileLabels:
         self.remarks += _describe_copied_classes(unlabelled, find_by_folder)
         self.remarks += _describe_mask_sets([path for path in unlabelled if path not in masks], find_by_folder)
         has_table = any(path.lower().endswith(TABLE_SUFFIXES) for path in paths)
-        if not has_table and len({find_by_folder(path).name for path in unlabelled} - {None}) < 2:
+        if not has_table and len(names - {None}) < 2:
             self.remarks += describe_name_classes(unlabelled)
         if folder:
             self.remarks += describe_unread_tables(folder, paths, unlabelled, columns, find_by_folder)

@@ -47,10 +47,15 @@ def test_subfolder_of_class_is_part_of_it(front: str) -> None:
 
 
 def test_previews_make_no_class() -> None:
-    """Few images beside folders with many are no sign that the outer folders are the classes."""
+    """Few images beside folders with many are no sign that the outer folders are classes, and of no class."""
     paths = [f"{kind}/{n}/{i}.png" for kind in ("animals", "plants") for n in ("a", "b") for i in range(20)]
-    labels = FolderLabels([*paths, "animals/preview.png", "plants/preview.png"])
-    assert labels.find_label("animals/a/1.png").name == "a"
+    previews = ["animals/preview.png", "plants/preview.png"]
+    labels = FolderLabels([*paths, *previews])
+    assert {labels.find_label(path).name for path in paths} == {"a", "b"}
+    for preview in previews:
+        objection = labels.find_label(preview).objection
+        assert objection is not None
+        assert "beside the folders of classes, and in none of them" in objection[1]
 
 
 def test_classes_in_outer_folders_are_remarked() -> None:
