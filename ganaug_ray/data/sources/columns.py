@@ -220,7 +220,8 @@ def choose_columns(
     if not labels:
         unnamed = [name for name in names if name not in (image, split) and not _is_no_class(name)]
         may_be_classes = sum(may_be_class_column(row[name] for row in sample if name in row) for name in unnamed) > 1
-        labels = list(unnamed) if may_be_classes else [None]
+        are_splits = all(map(name_split, unnamed))  # among others, train may be a class
+        labels = list(unnamed) if may_be_classes and not are_splits else [None]
     chosen = tuple(label for label in labels if label is not None)
     if image is None or len(chosen) < len(labels):
         raise UserError(f"{table}: {_describe_columns(names)}; expected {_describe_expected(setting, image)}")

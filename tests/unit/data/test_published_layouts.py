@@ -87,6 +87,15 @@ def test_several_ones_are_no_classes(tmp_path: Path) -> None:
         survey(tmp_path)
 
 
+@pytest.mark.parametrize("header", ["image,train,test", "image,is_train,is_test"])
+def test_flags_of_splits_are_no_classes(header: str, tmp_path: Path) -> None:
+    """Columns that mark the split of each image with a 1 are not taken for classes."""
+    lay_out(tmp_path / "images", *(f"{number:03d}.png" for number in range(IMAGES)))
+    write_rows(tmp_path / "t.csv", header, [f"{number:03d},{number % 2},{1 - number % 2}" for number in range(IMAGES)])
+    with pytest.raises(UserError, match=r"t\.csv lists images, and has the columns"):
+        survey(tmp_path)
+
+
 def follow(root: Path, pattern: str) -> Survey:
     """Survey a folder with the settings that its refusal, of this pattern, advises."""
     with pytest.raises(UserError, match=pattern) as refusal:
