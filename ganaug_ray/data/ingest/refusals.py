@@ -17,6 +17,7 @@ CAUSES = re.compile(  # as the readers of sources say them
     "are taken for classes; if the outer folders|is taken for a class, as a folder|but is not read; to use its labels"
     "|there with another suffix|seem to begin with their classes|is not read in an archive"
     "|lists images, and has the columns|list images; if|lists the classes, set|has the classes, save them"
+    "|holds pixels in"
 )
 LABEL_REASONS = (NO_CLASS, LABEL_CONFLICT, "no split")
 

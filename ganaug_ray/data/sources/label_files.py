@@ -6,6 +6,7 @@ for labels unasked; the refusal names the likeliest one, and what makes it one t
 
 import re
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources.listing_tables import NO_LABELS, TABLE_SUFFIXES, is_small_file
@@ -17,6 +18,9 @@ TEXT_SUFFIXES = (*READ_SUFFIXES, ".json", ".xml")
 BINARY_SUFFIXES = (".xlsx", ".xls", ".ods", ".mat")
 MAX_FILES = 32  # that are looked into
 MIN_NAMED_SHARE = 0.1  # of the images, that a text of labels must name
+PIXEL_COLUMN = re.compile(r"[\"']?(pixels?|px|p|x|v|f)?[ _.-]?\d+(x\d+)?[\"']?", re.IGNORECASE)
+MIN_PIXEL_COLUMNS = 64  # of an image of 8 × 8
+MAX_HEADER_BYTES = 2**20
 BETWEEN_NAMES = re.compile(r"[\s,;:|/\\\"'<>\[\]{}()]+")
 
 
@@ -47,6 +51,22 @@ def suggest_label_file(source: str, paths: Sequence[str], images: Sequence[str])
         )
     binaries = [path for path in files if path.lower().endswith(BINARY_SUFFIXES)]
     return _suggest(folder, binaries[0], len(binaries) - 1) if binaries else ""
+
+
+def describe_pixel_tables(source: str, paths: Sequence[str], images: Sequence[str]) -> list[str]:
+    """Say which table of a folder without images holds pixels, a column each, as Kaggle has MNIST."""
+    folder = Folder.from_uri(source.rstrip("/"))
+    tables = [path for path in paths if path.lower().endswith(TABLE_SUFFIXES) and not images]
+    for path in tables[:MAX_FILES]:
+        with suppress(OSError), folder.fs.open_input_stream(f"{folder.path}/{path}") as file:
+            columns = re.split(r"[,;\t]", file.read(MAX_HEADER_BYTES).decode(errors="replace").partition("\n")[0])
+            pixels = [column.strip() for column in columns if PIXEL_COLUMN.fullmatch(column.strip())]
+            if len(pixels) >= MIN_PIXEL_COLUMNS:
+                return [
+                    f"{path} holds pixels in {len(pixels)} columns, such as {pixels[0]}, which are not read; save each "
+                    "row as a PNG file in the folder of its class"
+                ]
+    return []
 
 
 def _suggest(folder: Folder, path: str, others: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.folder_tree import IMAGE_FOLDERS
-from ganaug_ray.data.sources.label_files import suggest_label_file
+from ganaug_ray.data.sources.label_files import describe_pixel_tables, suggest_label_file
 from ganaug_ray.data.sources.label_text import make_path_class
 from ganaug_ray.data.sources.listing_tables import TABLE_SUFFIXES, ListingTables
 from ganaug_ray.data.sources.masks import (
@@ -126,6 +126,7 @@ class FileLabels:
         if not has_table and len(names - {None}) < 2:
             self.remarks += describe_name_classes(unlabelled)
         if folder:
+            self.remarks += describe_pixel_tables(folder, paths, images)
             self.remarks += describe_unread_tables(folder, paths, unlabelled, columns, find_by_folder)
         mask_labels = label_masks(masks)
 

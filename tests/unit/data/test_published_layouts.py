@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ganaug_ray.config import DataConfig
 from ganaug_ray.config.yaml_text import parse_yaml
@@ -203,3 +205,17 @@ def test_annotations_in_mirrored_folders_are_passed_over(tmp_path: Path) -> None
     assert len(found.rejected) == 0
     shutil.rmtree(tmp_path / "annotations")
     assert survey(tmp_path).usable["label"].to_pylist() == found.usable["label"].to_pylist()
+
+
+def test_pixels_in_columns_are_told(tmp_path: Path) -> None:
+    """As Kaggle has MNIST: a table of pixels is named as such; saved as images, as advised, they are read."""
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (IMAGES, 8, 8), np.uint8)
+    rows = [f"{n % 2}," + ",".join(map(str, image.ravel())) for n, image in enumerate(pixels)]
+    write_rows(tmp_path / "train.csv", "label," + ",".join(f"pixel{n}" for n in range(64)), rows)
+    with pytest.raises(UserError, match=r"train\.csv holds pixels in 64 columns, such as pixel0, .* as a PNG file"):
+        survey(tmp_path, smallest=8)
+    for n, image in enumerate(pixels):
+        (tmp_path / str(n % 2)).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / str(n % 2) / f"{n}.png")
+    assert survey(tmp_path, smallest=8).classes == ["0", "1"]
