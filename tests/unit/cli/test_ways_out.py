@@ -42,12 +42,11 @@ def test_reader_may_go(tmp_path: Path, unbuffered: str) -> None:
 
 @pytest.mark.parametrize("command", ["--version", "schema job"])
 def test_full_output_is_told(tmp_path: Path, command: str) -> None:
-    """Output that cannot be written is an error with exit code 2, in one line, whose advice works."""
+    """Output that cannot be written is an error with exit code 2, in one line; another file takes it."""
     ended = run_in_shell(f"$GANAUG {command} > /dev/full", tmp_path)
     assert ended.returncode == 2
     assert ended.stderr.startswith("standard output")
     assert len(ended.stderr.splitlines()) == 1
-    assert "send it to another file or disk" in ended.stderr
     assert run_in_shell(f"$GANAUG {command} > there", tmp_path).returncode == 0
     assert (tmp_path / "there").stat().st_size > 0
 
