@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -99,8 +100,12 @@ def test_job_that_insists_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "collect_reports", lambda out, with_gpus: [])
     with pytest.raises(
         UserError, match=r"gan\.min_workers 2: the cluster has room for 1 worker, each with a CPU and a GPU"
-    ):
+    ) as caught:
         preflight.check_embedded(job, Hardware.of_one_machine(8, 1))
+    advised = re.search(r"give gan\.min_workers (\d+) or fewer", str(caught.value))
+    assert advised
+    training.min_workers = int(advised[1])
+    preflight.check_embedded(job, Hardware.of_one_machine(8, 1))
 
 
 def test_unseen_gpus_are_not_left_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
