@@ -1,7 +1,7 @@
 """Tells folders that only divide a set, such as part_1 and batch2, or a/b for ab1.jpg, from those of classes."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 PART = re.compile(
     r"(?P<word>(.*[\s_.-])?(parts?|batch|chunk|shard|piece|portion|fold|folder|dir|directory|set|subset|data|dataset|images?|imgs?"
@@ -35,7 +35,7 @@ def are_parts(classes: Collection[str]) -> bool:
     return len(words) == 1 and None not in words
 
 
-def are_beginnings(images: Iterable[str]) -> bool:
+def are_beginnings(images: Collection[str]) -> bool:
     """Whether each image lies in two folders or more that are called as its name begins, sign by sign.
 
     So large collections are spread over folders, by numbers or hashes.
@@ -43,7 +43,7 @@ def are_beginnings(images: Iterable[str]) -> bool:
     >>> are_beginnings(["train/0/a/0a7.jpg", "train/f/3/f31.jpg"]), are_beginnings(["0/0_1.png"]), are_beginnings([])
     (True, False, False)
     """
-    return all(map(BEGINNING.search, images)) if (images := list(images)) else False
+    return bool(images) and all(map(BEGINNING.search, images))
 
 
 def describe_parts(classes: Collection[str]) -> list[str]:

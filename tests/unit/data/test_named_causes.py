@@ -71,11 +71,11 @@ def test_tables_in_doubt_are_named(tmp_path: Path) -> None:
         (root / table).write_text("\n".join(["image,label", *rows]))
     message = refuse(root)
     assert "a.csv and b.csv list images" in message
-    assert found_classes(root, message) == ["cat", "dog"]
+    assert list_followed_classes(root, message) == ["cat", "dog"]
 
 
-def found_classes(root: Path, message: str) -> list[str]:
-    """The classes that are found once the settings that a message advises are set."""
+def list_followed_classes(root: Path, message: str) -> list[str]:
+    """List the classes of a folder with the settings that a message advises."""
     settings = {
         key: parse_yaml(text, "the advice")
         for key, text in re.findall(r"data\.(label_from|columns): (\{[^}]*\})", message)

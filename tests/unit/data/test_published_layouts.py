@@ -74,10 +74,10 @@ def test_column_for_each_class_is_read(
     fill: Callable[[Path], Path], classes: list[str], settings: dict[str, object], tmp_path: Path
 ) -> None:
     """A table that lists the images, with a 1 in the column of its class, has the labels, and a remark says so."""
-    found = survey(fill(tmp_path), **settings)
-    assert found.classes == classes
-    assert any(remark.startswith("labels are those of ") for remark in found.remarks)
-    assert any("are taken for classes: an image has a 1 in that of its class" in remark for remark in found.remarks)
+    surveyed = survey(fill(tmp_path), **settings)
+    assert surveyed.classes == classes
+    assert any(remark.startswith("labels are those of ") for remark in surveyed.remarks)
+    assert any("are taken for classes: an image has a 1 in that of its class" in remark for remark in surveyed.remarks)
 
 
 def test_several_ones_are_no_classes(tmp_path: Path) -> None:
@@ -112,8 +112,10 @@ def test_parts_with_a_prefix_are_no_classes(tmp_path: Path) -> None:
     lay_out(tmp_path, *(f"HAM10000_images_part_{n % 2 + 1}/{name}.png" for n, name in enumerate(names)))
     rows = [f"HAM_{n:07d},{name},{KINDS[n // 2 % 3]},histo,{n}.0" for n, name in enumerate(names)]
     write_rows(tmp_path / "HAM10000_metadata.csv", "lesion_id,image_id,dx,dx_type,age", rows)
-    found = follow(tmp_path, r"folders such as HAM10000_images_part_1, which are named like numbered parts of one set")
-    assert found.classes == sorted(KINDS)
+    followed = follow(
+        tmp_path, r"folders such as HAM10000_images_part_1, which are named like numbered parts of one set"
+    )
+    assert followed.classes == sorted(KINDS)
 
 
 def test_folders_of_hashes_are_no_classes(tmp_path: Path) -> None:
@@ -121,8 +123,8 @@ def test_folders_of_hashes_are_no_classes(tmp_path: Path) -> None:
     names = [f"{number * 2654435761 % 16**8:08x}" for number in range(IMAGES)]
     lay_out(tmp_path, *(f"train/{name[0]}/{name[1]}/{name[2]}/{name}.png" for name in names))
     write_rows(tmp_path / "train.csv", "id,landmark_id", [f"{name},{n % 2}" for n, name in enumerate(names)])
-    found = follow(tmp_path, r"folders such as train/\w/\w/\w, which are named as the images in them begin")
-    assert found.classes == ["0", "1"]
+    followed = follow(tmp_path, r"folders such as train/\w/\w/\w, which are named as the images in them begin")
+    assert followed.classes == ["0", "1"]
 
 
 def test_unusual_column_is_proposed(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_file_that_may_have_labels_is_named(
 
 
 def test_texts_beside_images_are_named(tmp_path: Path) -> None:
-    """As for detection, with a text for each image: it is said that these may have the classes, as a table."""
+    """As for detection, with a text for each image: the refusal says to write the classes into a table."""
     names = [f"{split}{number}" for split in ("train", "val") for number in range(IMAGES)]
     lay_out(tmp_path, *(f"images/{name.rstrip('0123456789')}/{name}.png" for name in names))
     for name in names:
@@ -200,11 +202,11 @@ def test_annotations_in_mirrored_folders_are_passed_over(tmp_path: Path) -> None
         place = tmp_path / "annotations" / "Annotation" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text("<annotation/>")
-    found = survey(tmp_path)
-    assert found.classes == ["n01-Chihuahua", "n02-Spaniel"]
-    assert len(found.rejected) == 0
+    surveyed = survey(tmp_path)
+    assert surveyed.classes == ["n01-Chihuahua", "n02-Spaniel"]
+    assert len(surveyed.rejected) == 0
     shutil.rmtree(tmp_path / "annotations")
-    assert survey(tmp_path).usable["label"].to_pylist() == found.usable["label"].to_pylist()
+    assert survey(tmp_path).usable["label"].to_pylist() == surveyed.usable["label"].to_pylist()
 
 
 def test_pixels_in_columns_are_told(tmp_path: Path) -> None:
